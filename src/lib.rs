@@ -1,0 +1,65 @@
+//! authseal turns the authentication events that systems already publish to Kafka into evidence.
+//!
+//! It reads them, validates them against Avro schemas, judges them with rules that a security team writes, and seals
+//! every one of them, rejected or not, in signed, hash-chained segments on write-once storage. Findings go to a
+//! Kafka topic that a SIEM reads. Anyone can check the result offline, without trusting us.
+//!
+//! # Flow
+//!
+//! ```text
+//! Kafka ── record ─▶ decode+validate ─┬─ event ────────▶ detect ─▶ alerts topic (OCSF)
+//!                                     ├─ rejection ────▶ detect, dead-letter topic
+//!                                     └─ all ──────────▶ segment ─▶ chain ─▶ seal ─▶ store ─▶ receipt
+//!
+//! RawRecord → Event | Rejection | Opaque → Draft → Sealed → Receipt
+//! ```
+//!
+//! Each arrow is a function that consumes the type on its left. Only `store::put_new` makes a [`store::Receipt`];
+//! only a receipt moves the sealed position. Decisions are pure functions that return enums (`ingest::plan`);
+//! effects happen at the edge, and are put in order in one place, the loop of `ingest`.
+//!
+//! # Layers
+//!
+//! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
+//!    [`retention`], [`health`], [`telemetry`].
+//! 2. **Pure core**, no async, no I/O, time passed in: `avro`, `canonical`, `fault`, `artifact`, `layout`,
+//!    `store_info`, `merkle`, `note`, `manifest`, `segment`, `chain`, `decode`, `detect`.
+//! 3. **Edges**, all I/O, behind small traits: `source`, `store`, `publish`.
+//! 4. **Workflows**, which never import each other: `ingest`, `audit`.
+//! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
+//!
+//! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
+//!
+//! # Code map, in reading order
+//!
+//! 1. [`record`] and [`event`]: what comes in, and what it means.
+//! 2. `decode`: bytes → event or rejection.
+//! 3. `detect`: rules, windows in event time, findings.
+//! 4. `segment`, `manifest`, `note`, `chain`: the formats, which are for ever. `docs/format.md` has them to
+//!    the byte.
+//! 5. `store`, `source`, `publish`: the contracts first, then one implementation each for production and for
+//!    tests.
+//! 6. `ingest`: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
+//! 7. `audit`: the read path. It shares formats with ingest, and nothing else.
+//!
+//! # Four promises
+//!
+//! 1. **Nothing lost, nothing twice.** Every Kafka offset of every subscribed partition is covered by exactly one
+//!    sealed leaf: an event, a rejection, an opaque record, or a gap with its cause. The store is the truth and says
+//!    where to go on; create-only keys fence zombie writers. Held by `tests/ingest.rs` (crashes, zombies, lost
+//!    answers) and `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint).
+//! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
+//!    at its place, with a reason code. Held by `tests/tamper.rs`.
+//! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
+//!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of `detect`.
+//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes. Held by
+//!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
+
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod health;
+pub mod position;
+pub mod record;
+pub mod retention;
+pub mod telemetry;

@@ -1,0 +1,225 @@
+//! Logs and metrics: how they are set up, and the name, meaning and labels of every metric. Lower layers count by name
+//! through the `metrics` facade; a test holds that every name that is counted stands here, and the other way round.
+//!
+//! Labels are few and bounded: topics, partitions, rules, codes. Never a user, an address or anything from an event.
+
+use crate::error::{Error, Result};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
+use std::{io::IsTerminal, time::Duration};
+use tracing_subscriber::EnvFilter;
+
+/// Histograms keep raw samples until this is called: without it memory grows for ever.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// A gauge that nobody has set for so long is dropped: its partition is read elsewhere now.
+const IDLE: Duration = Duration::from_secs(300);
+/// Bounds of the buckets of all `…_seconds` histograms.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// What kind of metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// A value of now. Set it again at least every minute: see [`recorder`].
+    Gauge,
+    /// A distribution, in the buckets of [`recorder`].
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($kind:ident $constant:ident = $name:literal, $text:literal;)*) => {
+        $(#[doc = $text] pub const $constant: &str = $name;)*
+
+        /// Every metric: its kind, name and meaning.
+        pub const METRICS: &[(MetricKind, &str, &str)] = &[$((MetricKind::$kind, $name, $text),)*];
+    };
+}
+
+metrics! {
+    Counter RECORDS = "authseal_records_total",
+        "Records decoded, by topic, partition and outcome (event, rejection, opaque).";
+    Counter RECORD_BYTES = "authseal_record_bytes_total",
+        "Bytes of keys, headers and values received, by topic and partition.";
+    Counter REJECTIONS = "authseal_rejections_total",
+        "Records that are no event, by topic and code.";
+    Counter WITHHELD = "authseal_withheld_total",
+        "Values that were not kept, by topic and code.";
+    Counter GAP_OFFSETS = "authseal_gap_offsets_total",
+        "Offsets sealed as gaps, by topic, partition and cause.";
+    Gauge LAG_OFFSETS = "authseal_lag_offsets",
+        "Offsets between the sealed position and the last stable offset, by topic and partition.";
+    Gauge LAG_SECONDS = "authseal_lag_seconds",
+        "Age of the newest record read, zero when everything is sealed, by topic and partition.";
+    Gauge SEAL_AGE = "authseal_seal_age_seconds",
+        "Time since the newest segment of a chain was sealed, by topic and partition.";
+    Gauge TIME_TO_LOSS = "authseal_time_to_loss_seconds",
+        "How long until Kafka's retention overtakes the reader, by topic and partition.";
+    Gauge SEALED_OFFSET = "authseal_sealed_offset",
+        "The next offset to seal, by topic and partition.";
+    Gauge DONE_OFFSET = "authseal_done_offset",
+        "The lowest offset that is not sealed, published and judged, by topic and partition.";
+    Counter SEGMENTS = "authseal_segments_total",
+        "Segments that lie in the store, by topic, partition and kind (data, heartbeat, close).";
+    Counter SEGMENT_BYTES = "authseal_segment_bytes_total",
+        "Bytes of these segments, by topic and partition.";
+    Counter RECEIPTS = "authseal_receipts_total",
+        "How segments came to lie in the store: created, own_lost_response or adopted.";
+    Histogram SEAL_SECONDS = "authseal_seal_seconds",
+        "Time to check a segment again and sign it.";
+    Histogram PUT_SECONDS = "authseal_put_seconds",
+        "Time to put a segment into the store, retries included.";
+    Counter PUT_RETRIES = "authseal_put_retries_total",
+        "Puts that were tried again, by reason.";
+    Gauge BUFFER_BYTES = "authseal_buffer_bytes",
+        "Memory held by segments that are not sealed.";
+    Gauge LANE_STATE = "authseal_lane_state",
+        "1 for the state that a partition is in, 0 for the others, by topic, partition and state.";
+    Counter FINDINGS = "authseal_findings_total",
+        "Findings raised, by rule, severity and mode (live, shadow).";
+    Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
+        "Time spent in a rule, by rule.";
+    Counter RULE_ERRORS = "authseal_rule_errors_total",
+        "Scripts that failed, by rule.";
+    Gauge RULE_OFF = "authseal_rule_off",
+        "1 for a rule that was switched off after too many errors, by rule.";
+    Counter LATE = "authseal_late_total",
+        "Events too late to be judged. They are sealed all the same.";
+    Gauge DETECTOR_BYTES = "authseal_detector_state_bytes",
+        "Memory held by the windows, markers and deferred judgements of the rules.";
+    Counter EVICTED = "authseal_detector_evicted_total",
+        "Keys that rules forgot so as to stay within their memory.";
+    Counter PUBLISHED = "authseal_published_total",
+        "Messages acknowledged, by stream (alerts, dead_letters).";
+    Gauge PUBLISH_IN_FLIGHT = "authseal_publish_in_flight",
+        "Messages that are not acknowledged yet, by stream.";
+    Counter PUBLISH_FAILED = "authseal_publish_failed_total",
+        "Messages that failed, by stream and kind (retry: sent again; permanent: degraded).";
+    Gauge BUILD_INFO = "authseal_build_info",
+        "1, with the version.";
+    Gauge START_TIME = "process_start_time_seconds",
+        "When the process began, seconds since 1970.";
+    Gauge RESIDENT = "process_resident_memory_bytes",
+        "Memory of the process.";
+}
+
+/// Sets the process-wide logger up: to stderr, as text or one JSON object a line. Once a process.
+pub fn logging(json: bool, filter: &str) -> Result<()> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|e| Error::config(format!("log filter {filter:?}")).caused_by(e))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = if json {
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    result.map_err(|e| Error::bug(format!("logging was set up twice: {e}")))
+}
+
+/// The filter in force: `-v` and `-vv` before the variable `AUTHSEAL_LOG`, this before the configuration.
+pub fn filter(verbose: u8, variable: Option<&str>, configured: &str) -> String {
+    match (verbose, variable) {
+        (0, None) => configured.to_owned(),
+        (0, Some(filter)) => filter.to_owned(),
+        (1, _) => "info,authseal=debug".to_owned(),
+        (_, _) => "debug,authseal=trace".to_owned(),
+    }
+}
+
+/// Makes Prometheus the process-wide recorder. Whoever calls this must run [`upkeep`] as well.
+pub fn recorder() -> Result<PrometheusHandle> {
+    let recorder = build()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|e| Error::bug(format!("metrics were set up twice: {e}")))?;
+    describe();
+    Ok(handle)
+}
+
+fn build() -> Result<metrics_exporter_prometheus::PrometheusRecorder> {
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+    let builder = builder.map_err(|e| Error::bug(format!("metric buckets: {e}")))?;
+    // only gauges may vanish: a counter that returns from zero would hide what it had counted
+    Ok(builder.idle_timeout(MetricKindMask::GAUGE, Some(IDLE)).build_recorder())
+}
+
+fn describe() {
+    for (kind, name, text) in METRICS {
+        match kind {
+            MetricKind::Counter => metrics::describe_counter!(*name, *text),
+            MetricKind::Gauge => metrics::describe_gauge!(*name, *text),
+            MetricKind::Histogram => metrics::describe_histogram!(*name, *text),
+        }
+    }
+}
+
+/// Runs until it is dropped: keeps the recorder's memory bounded and the metrics of the process itself fresh.
+pub async fn upkeep(handle: PrometheusHandle) {
+    let begun = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        metrics::gauge!(START_TIME).set(begun.as_secs_f64());
+        if let Some(bytes) = resident_bytes() {
+            metrics::gauge!(RESIDENT).set(bytes);
+        }
+        handle.run_upkeep();
+    }
+}
+
+/// Resident memory, where the system tells it.
+fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_render_as_prometheus_with_their_meaning() {
+        let recorder = build().unwrap();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(RECORDS, "topic" => "auth", "partition" => "3", "outcome" => "event").increment(7);
+            metrics::histogram!(PUT_SECONDS).record(0.02);
+        });
+        let text = handle.render();
+        assert!(text.contains("# TYPE authseal_records_total counter"), "{text}");
+        assert!(text.contains(r#"authseal_records_total{topic="auth",partition="3",outcome="event"} 7"#), "{text}");
+        assert!(text.contains(r#"authseal_put_seconds_bucket{le="0.025"} 1"#), "{text}");
+        assert!(text.contains("# HELP authseal_put_seconds Time to put a segment"), "{text}");
+    }
+
+    #[test]
+    fn names_follow_prometheus_and_are_unique() {
+        let mut seen = std::collections::HashSet::new();
+        for (kind, name, text) in METRICS {
+            assert!(seen.insert(name), "{name} twice");
+            assert!(name.starts_with("authseal_") || name.starts_with("process_"), "{name}");
+            assert!(text.ends_with('.') && !text.contains('\n'), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
+            assert!(*kind != MetricKind::Histogram || name.ends_with("_seconds"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_variable_and_that_over_the_file() {
+        assert_eq!(filter(0, None, "warn"), "warn");
+        assert_eq!(filter(0, Some("error"), "warn"), "error");
+        assert_eq!(filter(1, Some("error"), "warn"), "info,authseal=debug");
+        assert_eq!(filter(9, None, "warn"), "debug,authseal=trace");
+        for level in 0..3 {
+            EnvFilter::try_new(filter(level, None, "info")).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_process_knows_its_memory() {
+        assert!(resident_bytes().unwrap() > 1e6);
+    }
+}
