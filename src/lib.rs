@@ -22,8 +22,8 @@
 //!
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
-//! 2. **Pure core**, no async, no I/O, time passed in: `avro`, `canonical`, `fault`, `artifact`, `layout`,
-//!    `store_info`, `merkle`, `note`, `manifest`, `segment`, `chain`, `decode`, `detect`.
+//! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], `decode`, `detect`.
 //! 3. **Edges**, all I/O, behind small traits: `source`, `store`, `publish`.
 //! 4. **Workflows**, which never import each other: `ingest`, `audit`.
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
@@ -35,7 +35,7 @@
 //! 1. [`record`] and [`event`]: what comes in, and what it means.
 //! 2. `decode`: bytes → event or rejection.
 //! 3. `detect`: rules, windows in event time, findings.
-//! 4. `segment`, `manifest`, `note`, `chain`: the formats, which are for ever. `docs/format.md` has them to
+//! 4. [`segment`], [`manifest`], [`note`], [`chain`]: the formats, which are for ever. `docs/format.md` has them to
 //!    the byte.
 //! 5. `store`, `source`, `publish`: the contracts first, then one implementation each for production and for
 //!    tests.
@@ -55,11 +55,22 @@
 //! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes. Held by
 //!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
 
+pub mod artifact;
+pub mod avro;
+pub mod canonical;
+pub mod chain;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod fault;
 pub mod health;
+pub mod layout;
+pub mod manifest;
+pub mod merkle;
+pub mod note;
 pub mod position;
 pub mod record;
 pub mod retention;
+pub mod segment;
+pub mod store_info;
 pub mod telemetry;
