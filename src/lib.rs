@@ -23,7 +23,7 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], `decode`, `detect`.
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], `detect`.
 //! 3. **Edges**, all I/O, behind small traits: `source`, `store`, `publish`.
 //! 4. **Workflows**, which never import each other: `ingest`, `audit`.
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
@@ -33,7 +33,7 @@
 //! # Code map, in reading order
 //!
 //! 1. [`record`] and [`event`]: what comes in, and what it means.
-//! 2. `decode`: bytes → event or rejection.
+//! 2. [`decode`]: bytes → event or rejection.
 //! 3. `detect`: rules, windows in event time, findings.
 //! 4. [`segment`], [`manifest`], [`note`], [`chain`]: the formats, which are for ever. `docs/format.md` has them to
 //!    the byte.
@@ -59,6 +59,7 @@ pub mod artifact;
 pub mod avro;
 pub mod canonical;
 pub mod chain;
+pub mod decode;
 pub mod digest;
 pub mod error;
 pub mod event;
