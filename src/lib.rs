@@ -23,7 +23,7 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], `detect`.
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
 //! 3. **Edges**, all I/O, behind small traits: `source`, `store`, `publish`.
 //! 4. **Workflows**, which never import each other: `ingest`, `audit`.
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
@@ -34,7 +34,7 @@
 //!
 //! 1. [`record`] and [`event`]: what comes in, and what it means.
 //! 2. [`decode`]: bytes → event or rejection.
-//! 3. `detect`: rules, windows in event time, findings.
+//! 3. [`detect`]: rules, windows in event time, findings.
 //! 4. [`segment`], [`manifest`], [`note`], [`chain`]: the formats, which are for ever. `docs/format.md` has them to
 //!    the byte.
 //! 5. `store`, `source`, `publish`: the contracts first, then one implementation each for production and for
@@ -51,7 +51,7 @@
 //! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
 //!    at its place, with a reason code. Held by `tests/tamper.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
-//!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of `detect`.
+//!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
 //! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes. Held by
 //!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
 
@@ -60,6 +60,7 @@ pub mod avro;
 pub mod canonical;
 pub mod chain;
 pub mod decode;
+pub mod detect;
 pub mod digest;
 pub mod error;
 pub mod event;

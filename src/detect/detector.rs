@@ -1,0 +1,420 @@
+//! Judging records: which rules select one, what its key has seen, and what waits for the watermark.
+
+use super::{
+    Finding, Input, Limits,
+    finding::Evidence,
+    judging::{Judging, Work},
+    keys::{bucket, canonical_key, identity, value_text},
+    partitions::Partitions,
+    predicate,
+    raise::{Case, Raiser},
+    repeats::Repeats,
+    rule::Rule,
+    ruleset::RuleSet,
+    spec::COLUMNS,
+    state::{Key, Mark, State},
+    stats::{Counters, RuleStats, SAMPLED},
+    subject::{Owned, Subject, What},
+    tally::{Shape, Tally},
+    watermark::record_time,
+    window::{Inserted, Window},
+};
+use crate::{position::ChainId, record::Outcome};
+use ahash::RandomState;
+use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap, sync::Arc};
+
+/// How far before the wall clock an event may be and still move the window of its key, in microseconds.
+const AHEAD: i64 = 60_000_000;
+/// Up to so many timers none is looked for that has become pointless.
+const FEW_TIMERS: usize = 1024;
+/// The source under which records that are no events move the watermark.
+const NO_SOURCE: &str = "";
+
+/// What a detector did so far, over all rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records given to it.
+    pub records: u64,
+    /// Records too late to be judged.
+    pub late: u64,
+    /// Selected events that had been counted before.
+    pub repeats: u64,
+    /// Keys pushed out to stay within the bound.
+    pub evicted: u64,
+    /// Keys with state.
+    pub keys: u64,
+    /// Bytes of state.
+    pub bytes: u64,
+}
+
+/// What happens when the watermark gets somewhere.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    due: i64,
+    /// In the order in which they were set, so that nothing depends on the layout of memory.
+    number: u64,
+    slot: u32,
+    generation: u32,
+    /// The bucket whose shape is judged; none for a sweep.
+    bucket: Option<i64>,
+}
+
+/// Judges records. One instance sees the partitions that one process reads.
+pub struct Detector {
+    rules: Arc<RuleSet>,
+    limit: usize,
+    pub(super) state: State,
+    repeats: Repeats,
+    pub(super) partitions: Partitions,
+    timers: BinaryHeap<Reverse<Timer>>,
+    timer_number: u64,
+    timers_before_cleaning: usize,
+    pub(super) raiser: Raiser,
+    totals: Totals,
+    lateness: i64,
+    hasher: RandomState,
+    pub(super) scratch: Tally,
+    key: Vec<u8>,
+}
+
+impl Detector {
+    /// A detector without state.
+    pub fn new(rules: Arc<RuleSet>, limits: Limits) -> Self {
+        let hasher = RandomState::new();
+        let lateness = i64::try_from(limits.lateness.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+        let counters = rules.rules().iter().map(|rule| Counters::new(&rule.id, rule.mode)).collect();
+        Self {
+            rules,
+            limit: limits.state_bytes,
+            state: State::new(limits.state_bytes, hasher.clone()),
+            repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
+            partitions: Partitions::new(lateness),
+            timers: BinaryHeap::new(),
+            timer_number: 0,
+            timers_before_cleaning: FEW_TIMERS,
+            raiser: Raiser { counters, clock: None },
+            totals: Totals::default(),
+            lateness,
+            hasher,
+            scratch: Tally::default(),
+            key: Vec::new(),
+        }
+    }
+
+    /// Measures what rules cost, with a monotonic clock in nanoseconds. Without one, costs in [`RuleStats`] are zero.
+    pub fn measure_with(&mut self, clock: fn() -> u64) {
+        self.raiser.clock = Some(clock);
+    }
+
+    /// Tells that a chain will be read here, before its first record: until it has come as far as the others it holds
+    /// back what they would let go.
+    pub fn watch(&mut self, chain: &Arc<ChainId>, now: i64) {
+        self.partitions.index(chain, now);
+    }
+
+    /// Judges a record; findings are appended to `out`.
+    pub fn judge(&mut self, input: &Input<'_>, out: &mut Vec<Finding>) {
+        self.totals.records += 1;
+        let chain = self.partitions.index(input.chain, input.now);
+        let record = record_time(input.timestamp, input.now);
+        let (what, time, source, id) = match input.outcome {
+            Outcome::Event(event) => {
+                (What::Event(event), event.time.0, event.source.as_str(), self.hasher.hash_one(event.event_id.as_str()))
+            }
+            Outcome::Rejection(rejection) => (What::Rejection(rejection), record, NO_SOURCE, input.offset as u64),
+            Outcome::Opaque => {
+                self.advance(chain, (NO_SOURCE, input.offset as u64, record), input, out);
+                return;
+            }
+        };
+        let again = self.partitions.begin(chain, input.offset, time);
+        if self.partitions.is_late(chain, time) {
+            self.totals.late += 1;
+        } else {
+            let rules = self.rules.clone();
+            let subject = Subject::new(what, input.chain, input.offset, time);
+            let mut work = Work { subject: &subject, chain, now: input.now, again, owned: None, repeated: None };
+            for at in rules.at_cell(predicate::cell(&subject)) {
+                if self.selects(&rules, *at, &subject) {
+                    self.judge_rule(&rules, *at, &mut work, out);
+                }
+            }
+        }
+        self.advance(chain, (source, id, time), input, out);
+    }
+
+    /// Tells that everything up to the last stable offset of a partition was judged: its watermark follows the wall
+    /// clock. Say it again from time to time while there is nothing to read.
+    pub fn idle(&mut self, chain: &Arc<ChainId>, now: i64, out: &mut Vec<Finding>) {
+        let at = self.partitions.index(chain, now);
+        self.partitions.idle(at, now);
+        self.run_timers(now, out);
+        self.make_room(u32::MAX, now, out);
+    }
+
+    /// The lowest offset of a chain whose judgement is still deferred (`settle`, `wait`).
+    pub fn deferred(&self, chain: &ChainId) -> Option<i64> {
+        self.partitions.deferred(chain)
+    }
+
+    /// Forgets the watermark and the deferred judgements of a chain that is no longer read here. Its events no longer
+    /// count, and when it comes back they are judged anew.
+    pub fn forget(&mut self, chain: &ChainId) {
+        self.partitions.forget(chain);
+    }
+
+    /// What each rule did and costs, by id.
+    pub fn rule_stats(&self) -> Vec<RuleStats> {
+        let sizes = self.state.by_rule(self.raiser.counters.len());
+        self.raiser.counters.iter().zip(sizes).map(|(counters, size)| counters.tell(size)).collect()
+    }
+
+    /// What the detector did.
+    pub fn totals(&self) -> Totals {
+        Totals { evicted: self.state.evicted, keys: self.state.len() as u64, bytes: self.bytes() as u64, ..self.totals }
+    }
+
+    /// Bytes of state: keys with their windows, what finds them, ids of counted events, and judgements that wait.
+    fn bytes(&self) -> usize {
+        self.state.bytes()
+            + self.repeats.bytes()
+            + self.timers.capacity() * size_of::<Reverse<Timer>>()
+            + self.partitions.bytes()
+    }
+
+    fn selects(&mut self, rules: &RuleSet, at: u32, subject: &Subject<'_>) -> bool {
+        let (Some(rule), Some(counters)) =
+            (rules.compiled().get(at as usize), self.raiser.counters.get_mut(at as usize))
+        else {
+            return false;
+        };
+        if counters.told.disabled {
+            return false;
+        }
+        counters.told.evaluated += 1;
+        let selected = match self.raiser.clock {
+            Some(clock) if counters.told.evaluated % SAMPLED == 1 => {
+                let start = clock();
+                let selected = rule.spec.when.holds(subject, rules.lists());
+                counters.sample(clock().saturating_sub(start));
+                selected
+            }
+            _ => rule.spec.when.holds(subject, rules.lists()),
+        };
+        counters.told.matched += u64::from(selected);
+        selected
+    }
+
+    /// Judges a record that a rule selected.
+    fn judge_rule(&mut self, rules: &RuleSet, at: u32, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
+        let Some(rule) = rules.compiled().get(at as usize) else { return };
+        if !canonical_key(rule, work.subject, &mut self.key) {
+            if let Some(counters) = self.raiser.counters.get_mut(at as usize) {
+                counters.told.keyless += 1;
+            }
+            return;
+        }
+        if self.is_repeat(work) {
+            return;
+        }
+        if rule.shape.is_none() && rule.spec.dedup.is_none() {
+            let record = work.owned();
+            let key = std::mem::take(&mut self.key);
+            let case = self.single(at, &key, &record, None, work.now);
+            self.raiser.raise(rules, case, || Evidence::of(&record), out);
+            self.key = key;
+            return;
+        }
+        let epoch = self.partitions.epoch;
+        let known = self.state.len();
+        let slot = self.state.find_or_insert(at, &self.key, || Key {
+            rule: at,
+            name: self.key.as_slice().into(),
+            window: rule.shape.as_ref().map(Window::new),
+            marks: Vec::new(),
+            dirty: None,
+            epoch,
+            returned: false,
+            until: i64::MAX,
+        });
+        let Some(mut key) = self.state.take(slot) else { return };
+        self.refresh_key(rule, &mut key);
+        match &rule.shape {
+            Some(shape) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
+            None => self.judge_single(rules, rule, &mut key, work, out),
+        }
+        self.put_back(rule, slot, key);
+        if self.state.len() > known {
+            self.drop_stale(slot);
+        }
+        self.make_room(slot, work.now, out);
+    }
+
+    /// Whether the event was counted before: asked once a record, for all rules.
+    fn is_repeat(&mut self, work: &mut Work<'_, '_>) -> bool {
+        if let Some(repeated) = work.repeated {
+            return repeated;
+        }
+        let partitions = &self.partitions;
+        let repeated = match work.subject.what {
+            What::Event(_) => self.repeats.seen(identity(work.subject), work.chain, |chain| partitions.is_read(chain)),
+            What::Rejection(_) => false, // a rejection has no id: its window knows it by its position
+        };
+        self.totals.repeats += u64::from(repeated);
+        work.repeated = Some(repeated);
+        repeated
+    }
+
+    /// A case of a rule that judges single events.
+    fn single<'a>(&self, rule: u32, key: &'a [u8], record: &'a Arc<Owned>, bucket: Option<i64>, now: i64) -> Case<'a> {
+        Case { rule, key, record, bucket, values: Vec::new(), window: None, truncated: false, warming: false, now }
+    }
+
+    fn judge_single(
+        &mut self,
+        rules: &RuleSet,
+        rule: &Rule,
+        key: &mut Key,
+        work: &mut Work<'_, '_>,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some(bucket) = bucket(rule, work.subject.time) else { return };
+        if key.marks.iter().any(|mark| mark.bucket == bucket) {
+            return;
+        }
+        let record = work.owned();
+        let case = self.single(key.rule, &key.name, &record, Some(bucket), work.now);
+        if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
+            key.marks.push(Mark { bucket, chains: [work.chain].into(), waiting: None });
+        }
+    }
+
+    /// Puts an event into its window and evaluates the window ends that it changes.
+    fn judge_window(
+        &mut self,
+        rules: &RuleSet,
+        (rule, shape): (&Rule, &Shape),
+        slot: u32,
+        key: &mut Key,
+        work: &mut Work<'_, '_>,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some(mut window) = key.window.take() else { return };
+        let time = work.subject.time;
+        let texts: [Option<Cow<'_, str>>; COLUMNS] =
+            std::array::from_fn(|at| rule.spec.columns.get(at).and_then(|column| value_text(work.subject.get(column))));
+        let values = std::array::from_fn(|at| texts[at].as_deref());
+        let inserted = window.insert(shape, (time, work.chain, work.subject.offset), work.again, values, &self.hasher);
+        if inserted == Inserted::New {
+            // an event far ahead of the clock must not drag the window with it: it is evaluated apart
+            let in_order = time >= window.head() && time <= work.now.saturating_mul(1000).saturating_add(AHEAD);
+            if in_order {
+                window.advance(shape, time);
+            }
+            let head = window.head();
+            let mut judging = Judging { detector: self, rules, rule, shape, slot, key, work, out };
+            if time <= head && time > head.saturating_sub(shape.window) && window.tally().opens(shape) {
+                judging.opened(head, window.tally(), window.current(), window.truncated);
+            }
+            if !in_order {
+                judging.out_of_order(&window, time);
+            }
+        }
+        key.window = Some(window);
+    }
+
+    /// Takes out of a key what came from chains that are no longer read here, and what is too old to matter.
+    pub(super) fn refresh_key(&mut self, rule: &Rule, key: &mut Key) {
+        let partitions = &self.partitions;
+        if key.epoch != partitions.epoch {
+            key.epoch = partitions.epoch;
+            if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
+                window.retain(shape, |chain| partitions.is_read(chain), &self.hasher);
+            }
+            key.marks.retain(|mark| mark.chains.iter().all(|chain| partitions.is_read(*chain)));
+            if let Some(dirty) = &mut key.dirty {
+                dirty.records.retain(|record| partitions.is_read(record.chain));
+                if dirty.records.is_empty() {
+                    key.dirty = None;
+                }
+            }
+        }
+        // what waits needs its events, however far everything else has come
+        let waiting = key.marks.iter().filter_map(|mark| mark.waiting.as_ref()).map(|waiting| waiting.trigger);
+        let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
+        let passed = partitions.low_events.saturating_sub(self.lateness).min(needed);
+        let cut = passed.saturating_sub(rule.memory());
+        if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
+            window.prune(shape, cut, &self.hasher);
+        }
+        if key.marks.len() > 4 {
+            let dedup = rule.spec.dedup.unwrap_or(0);
+            key.marks
+                .retain(|mark| mark.waiting.is_some() || mark.bucket.saturating_add(1).saturating_mul(dedup) > cut);
+        }
+    }
+
+    /// Puts a key back with the time until which it matters.
+    pub(super) fn put_back(&mut self, rule: &Rule, slot: u32, mut key: Box<Key>) {
+        let waits = key.dirty.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
+        let dedup = rule.spec.dedup.unwrap_or(0);
+        let latest = key.window.as_ref().map_or(i64::MIN, Window::latest).saturating_add(rule.memory());
+        let marked = key.marks.iter().map(|mark| mark.bucket.saturating_add(1).saturating_mul(dedup)).max();
+        key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)) };
+        self.state.put(slot, key);
+    }
+
+    /// Forgets up to two keys that no longer matter: for each new key, so that there are never many of them.
+    fn drop_stale(&mut self, but: u32) {
+        let cut = self.partitions.low_events.saturating_sub(self.lateness);
+        for _ in 0..2 {
+            let Some(stale) = self.state.stale(cut, but) else { break };
+            self.state.remove(stale);
+        }
+    }
+
+    /// Pushes out what there is no room for. `but` stays.
+    fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
+        while self.bytes() > self.limit {
+            let Some(victim) = self.state.victim(but) else { break };
+            let rules = self.rules.clone();
+            // what waits is judged on what is known: pushing it out must not hide it
+            self.conclude(&rules, victim, now, out);
+            self.state.evict(victim);
+        }
+    }
+
+    /// Moves the watermark and does what it makes due.
+    fn advance(&mut self, chain: u32, (source, id, time): (&str, u64, i64), input: &Input<'_>, out: &mut Vec<Finding>) {
+        if self.partitions.note(chain, source, id, time, input.timestamp, input.now) {
+            self.run_timers(input.now, out);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, due: i64, slot: u32, bucket: Option<i64>) {
+        // timers of keys that were pushed out are dropped before there are more of them than of others
+        if self.timers.len() >= self.timers_before_cleaning {
+            let state = &self.state;
+            self.timers.retain(|timer| state.generation(timer.0.slot) == timer.0.generation);
+            self.timers.shrink_to(self.timers.len() * 2);
+            self.timers_before_cleaning = (self.timers.len() * 2).max(FEW_TIMERS);
+        }
+        self.timer_number += 1;
+        let generation = self.state.generation(slot);
+        self.timers.push(Reverse(Timer { due, number: self.timer_number, slot, generation, bucket }));
+    }
+
+    fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
+        while self.timers.peek().is_some_and(|timer| timer.0.due <= self.partitions.low) {
+            let Some(Reverse(timer)) = self.timers.pop() else { return };
+            if self.state.generation(timer.slot) != timer.generation {
+                continue; // the key was pushed out, and judged then
+            }
+            let rules = self.rules.clone();
+            match timer.bucket {
+                Some(bucket) => self.judge_settled(&rules, timer.slot, Some(bucket), now, out),
+                None => self.sweep_dirty(&rules, timer.slot, now, out),
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The judgement of one key: window ends that open the gate, shapes that settle, ends that events out of order change.
+
+use super::{
+    Detector, Finding,
+    finding::{Deferred, Evidence},
+    keys::bucket,
+    raise::Case,
+    rule::Rule,
+    ruleset::RuleSet,
+    state::{Dirty, Key, Mark, Waiting},
+    subject::{Owned, Subject},
+    tally::{Shape, Tally},
+    window::{Run, Window},
+};
+use std::sync::Arc;
+
+/// What an event out of order pays for sweeps, in events looked at.
+const CREDIT: u64 = 16;
+
+/// What is worked out at most once for a record, and only if a rule selects it.
+pub(super) struct Work<'a, 'b> {
+    pub subject: &'a Subject<'b>,
+    pub chain: u32,
+    pub now: i64,
+    /// Whether the record may have been judged before.
+    pub again: bool,
+    pub owned: Option<Arc<Owned>>,
+    pub repeated: Option<bool>,
+}
+
+impl Work<'_, '_> {
+    pub fn owned(&mut self) -> Arc<Owned> {
+        self.owned.get_or_insert_with(|| Arc::new(self.subject.to_owned())).clone()
+    }
+}
+
+/// The judgement of one window.
+pub(super) struct Judging<'a, 'b, 'c> {
+    pub detector: &'a mut Detector,
+    pub rules: &'a RuleSet,
+    pub rule: &'a Rule,
+    pub shape: &'a Shape,
+    pub slot: u32,
+    pub key: &'a mut Key,
+    pub work: &'a mut Work<'b, 'c>,
+    pub out: &'a mut Vec<Finding>,
+}
+
+impl Judging<'_, '_, '_> {
+    /// The gate is open for the window that ends at `end`.
+    pub fn opened(&mut self, end: i64, tally: &Tally, run: Run<'_>, truncated: bool) {
+        let bucket = bucket(self.rule, end);
+        if let Some(bucket) = bucket {
+            match self.key.marks.iter_mut().find(|mark| mark.bucket == bucket) {
+                Some(Mark { waiting: Some(waiting), .. }) if waiting.trigger > end => {
+                    return self.opened_before(bucket, end);
+                }
+                Some(_) => return,
+                None => {}
+            }
+            if let Some(settle) = self.rule.spec.settle {
+                return self.wait(bucket, end, end.saturating_add(settle));
+            }
+        }
+        let record = self.work.owned();
+        let from = end.saturating_sub(self.shape.window);
+        let case = Case {
+            rule: self.key.rule,
+            key: &self.key.name,
+            record: &record,
+            bucket,
+            values: tally.values(self.shape),
+            window: Some((from, end)),
+            truncated,
+            warming: self.detector.partitions.is_warming(from),
+            now: self.work.now,
+        };
+        let partitions = &self.detector.partitions;
+        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain));
+        if self.detector.raiser.raise(self.rules, case, evidence, self.out)
+            && let Some(bucket) = bucket
+        {
+            self.key.marks.push(Mark { bucket, chains: run.chains(), waiting: None });
+        }
+    }
+
+    /// The gate opens: its shape is judged once it has settled.
+    fn wait(&mut self, bucket: i64, trigger: i64, due: i64) {
+        let record = Deferred::new(self.work.owned(), self.work.chain);
+        self.detector.partitions.defer(record.chain, record.record.offset);
+        self.detector.set_timer(due, self.slot, Some(bucket));
+        let waiting = Some(Box::new(Waiting { trigger, due, record }));
+        self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting });
+    }
+
+    /// The gate of a bucket that waits already was open earlier than was known.
+    fn opened_before(&mut self, bucket: i64, trigger: i64) {
+        let due = trigger.saturating_add(self.rule.spec.settle.unwrap_or(0));
+        if let Some(waiting) =
+            self.key.marks.iter_mut().find(|mark| mark.bucket == bucket).and_then(|mark| mark.waiting.as_mut())
+        {
+            (waiting.trigger, waiting.due) = (trigger, due);
+        }
+        self.detector.set_timer(due, self.slot, Some(bucket));
+    }
+
+    /// An event stands before others, or ahead of the clock: every window end from it on has changed.
+    pub fn out_of_order(&mut self, window: &Window, time: i64) {
+        let last = time.saturating_add(self.shape.window - 1).min(window.latest());
+        if self.rule.spec.dedup.is_none() {
+            // each event is a finding of its own: only its own window is judged, when it comes
+            return self.sweep(window, time, time);
+        }
+        let (from, to) = (time.saturating_sub(self.shape.window), time.saturating_add(self.shape.window));
+        let cost = window.between(from, to);
+        if cost < self.shape.need || self.all_raised(time, last) {
+            return;
+        }
+        let record = Deferred::new(self.work.owned(), self.work.chain);
+        let (fresh, ready) = {
+            let fresh = self.key.dirty.is_none();
+            let dirty = self
+                .key
+                .dirty
+                .get_or_insert_with(|| Box::new(Dirty { from: time, to: last, credit: 0, records: Vec::new() }));
+            (dirty.from, dirty.to) = (dirty.from.min(time), dirty.to.max(last));
+            dirty.credit += CREDIT;
+            let span = (dirty.from.saturating_sub(self.shape.window), dirty.to.saturating_add(1));
+            (fresh, dirty.credit >= window.between(span.0, span.1))
+        };
+        if ready {
+            if let Some(dirty) = self.key.dirty.take() {
+                for record in &dirty.records {
+                    self.detector.partitions.release(record.chain, record.record.offset);
+                }
+                self.sweep(window, dirty.from, dirty.to);
+            }
+            return;
+        }
+        if fresh {
+            let due = time.max(self.detector.partitions.low).saturating_add(self.shape.window / 8);
+            self.detector.set_timer(due, self.slot, None);
+        }
+        self.remember(record);
+    }
+
+    /// Keeps the lowest offset of each chain with the window ends that wait.
+    fn remember(&mut self, record: Deferred) {
+        let Some(dirty) = &mut self.key.dirty else { return };
+        match dirty.records.iter_mut().find(|known| known.chain == record.chain) {
+            Some(known) if known.record.offset <= record.record.offset => {}
+            Some(known) => {
+                self.detector.partitions.release(known.chain, known.record.offset);
+                self.detector.partitions.defer(record.chain, record.record.offset);
+                *known = record;
+            }
+            None => {
+                self.detector.partitions.defer(record.chain, record.record.offset);
+                dirty.records.push(record);
+            }
+        }
+    }
+
+    /// Whether every bucket in which these window ends lie has its finding.
+    fn all_raised(&self, from: i64, to: i64) -> bool {
+        let (Some(first), Some(last)) = (bucket(self.rule, from), bucket(self.rule, to)) else { return false };
+        last.saturating_sub(first) < 64
+            && (first..=last).all(|b| self.key.marks.iter().any(|mark| mark.bucket == b && mark.waiting.is_none()))
+    }
+
+    /// Evaluates every window end in [from, to].
+    fn sweep(&mut self, window: &Window, from: i64, to: i64) {
+        let mut scratch = std::mem::take(&mut self.detector.scratch);
+        let shape = self.shape;
+        window.sweep(shape, (from, to), &mut scratch, |end, tally, run| {
+            if tally.opens(shape) {
+                self.opened(end, tally, run, window.truncated);
+            }
+            true
+        });
+        self.detector.scratch = scratch;
+    }
+}
+
+impl Detector {
+    /// Judges everything of a key that waits, at once.
+    pub(super) fn conclude(&mut self, rules: &RuleSet, slot: u32, now: i64, out: &mut Vec<Finding>) {
+        let Some(key) = self.state.get(slot) else { return };
+        let (dirty, waiting) = (key.dirty.is_some(), key.marks.iter().any(|mark| mark.waiting.is_some()));
+        if dirty {
+            self.sweep_dirty(rules, slot, now, out);
+        }
+        if dirty || waiting {
+            self.judge_settled(rules, slot, None, now, out);
+        }
+    }
+
+    /// Judges the shapes of a key that have settled: that of one bucket, if it is due, or of all at once.
+    pub(super) fn judge_settled(
+        &mut self,
+        rules: &RuleSet,
+        slot: u32,
+        bucket: Option<i64>,
+        now: i64,
+        out: &mut Vec<Finding>,
+    ) {
+        let Some(mut key) = self.state.take(slot) else { return };
+        let Some(rule) = rules.compiled().get(key.rule as usize) else { return };
+        self.refresh_key(rule, &mut key);
+        let mut refused = Vec::new();
+        if let (Some(shape), Some(window)) = (&rule.shape, &key.window) {
+            for mark in &mut key.marks {
+                let low = self.partitions.low;
+                let due = mark.waiting.as_ref().is_some_and(|waiting| bucket.is_none() || waiting.due <= low);
+                if !due || bucket.is_some_and(|bucket| bucket != mark.bucket) {
+                    continue;
+                }
+                let Some(waiting) = mark.waiting.take() else { continue };
+                self.partitions.release(waiting.record.chain, waiting.record.record.offset);
+                let span = (waiting.trigger.saturating_sub(shape.window), waiting.due);
+                let run = window.over(shape, span, &mut self.scratch);
+                let case = Case {
+                    rule: key.rule,
+                    key: &key.name,
+                    record: &waiting.record.record,
+                    bucket: Some(mark.bucket),
+                    values: self.scratch.values(shape),
+                    window: Some(span),
+                    truncated: window.truncated,
+                    warming: self.partitions.is_warming(span.0),
+                    now,
+                };
+                let partitions = &self.partitions;
+                if self.raiser.raise(rules, case, || Evidence::of_run(run, |chain| partitions.id(chain)), out) {
+                    mark.chains = run.chains();
+                } else {
+                    refused.push(mark.bucket); // a later event may open the gate of this bucket again
+                }
+            }
+        }
+        key.marks.retain(|mark| !refused.contains(&mark.bucket));
+        self.put_back(rule, slot, key);
+    }
+
+    /// Evaluates the window ends that events out of order have changed.
+    pub(super) fn sweep_dirty(&mut self, rules: &RuleSet, slot: u32, now: i64, out: &mut Vec<Finding>) {
+        let Some(mut key) = self.state.take(slot) else { return };
+        let Some(rule) = rules.compiled().get(key.rule as usize) else { return };
+        self.refresh_key(rule, &mut key);
+        // a sweep that was made before its timer leaves nothing to do
+        if let (Some(shape), Some(dirty)) = (&rule.shape, key.dirty.take()) {
+            for record in &dirty.records {
+                self.partitions.release(record.chain, record.record.offset);
+            }
+            if let (Some(first), Some(window)) = (dirty.records.first(), key.window.take()) {
+                let record = first.record.clone();
+                let subject = record.subject();
+                let owned = Some(first.record.clone());
+                let mut work = Work { subject: &subject, chain: first.chain, now, again: false, owned, repeated: None };
+                let mut judging =
+                    Judging { detector: self, rules, rule, shape, slot, key: &mut key, work: &mut work, out };
+                judging.sweep(&window, dirty.from, dirty.to);
+                key.window = Some(window);
+            }
+        }
+        self.put_back(rule, slot, key);
+    }
+}

@@ -1,0 +1,119 @@
+//! Rules: compiled once, judged in event time, with bounded state. No I/O, no clock.
+//!
+//! [`RuleSet::load`] reads rule files: a header that becomes a native predicate (`header`, `predicate`, `spec`, `lint`)
+//! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
+//! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
+//! `docs/rules.md` says how rules are written and exactly what they mean.
+
+mod attack;
+mod detector;
+mod finding;
+mod header;
+mod judging;
+mod keys;
+mod lint;
+mod list;
+pub mod ocsf;
+mod partitions;
+mod predicate;
+mod raise;
+mod repeats;
+mod rule;
+mod ruleset;
+mod script;
+mod severity;
+mod spec;
+mod state;
+mod stats;
+mod subject;
+mod suggest;
+mod tally;
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod watermark;
+mod window;
+
+use crate::{
+    position::{ChainId, Position},
+    record::Outcome,
+};
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use self::{
+    attack::{Technique, version as attack_version},
+    detector::{Detector, Totals},
+    list::List,
+    rule::RuleInfo,
+    ruleset::RuleSet,
+    severity::Severity,
+    spec::{Mode, Status},
+    stats::RuleStats,
+};
+
+/// Something wrong with a rule file, a list or a test, at its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// File.
+    pub path: String,
+    /// Line and column from 1, where known.
+    pub at: Option<(usize, usize)>,
+    /// What is wrong, why, and how to mend it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.path, self.message),
+            None => write!(f, "{}: {}", self.path, self.message),
+        }
+    }
+}
+
+/// Bounds of a detector.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of state over all rules.
+    pub state_bytes: usize,
+    /// Lateness up to which events are judged.
+    pub lateness: Duration,
+}
+
+/// A record to judge.
+pub struct Input<'a> {
+    /// Its chain.
+    pub chain: &'a Arc<ChainId>,
+    /// Its offset.
+    pub offset: i64,
+    /// Its Kafka timestamp, milliseconds.
+    pub timestamp: i64,
+    /// Wall clock, milliseconds since 1970.
+    pub now: i64,
+    /// What became of it.
+    pub outcome: &'a Outcome,
+}
+
+/// What a rule raised.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Rule id + ":" + 32 hexadecimal digits: does not depend on restarts.
+    pub uid: String,
+    /// Rule id.
+    pub rule: String,
+    /// The record whose judgement raised it.
+    pub position: Position,
+    /// Whether it goes to the alerts topic (mode live) or is only counted (mode shadow).
+    pub live: bool,
+    /// Title, as the rule wrote it.
+    pub title: String,
+    /// Severity, as the rule judged it.
+    pub severity: Severity,
+    /// Fields of the rule's key, and what they hold.
+    pub key: Vec<(String, String)>,
+    /// The highest contributing record of each chain. After a restart a finding may have been published before only if
+    /// all of these lie below what was done then: publish it again if one of them does not.
+    pub reach: Vec<Position>,
+    /// OCSF 2004 (1.8.0), at most 256 KiB of JSON.
+    pub ocsf: Vec<u8>,
+}

@@ -1,0 +1,354 @@
+//! Findings as OCSF Detection Finding (class 2004, version 1.8.0), at most 256 KiB of JSON.
+
+use super::{
+    attack,
+    finding::Evidence,
+    rule::RuleInfo,
+    script::clip,
+    severity::Severity,
+    spec::Mode,
+    subject::{Owned, OwnedWhat},
+};
+use crate::event::{AuthEvent, UserKind};
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+
+/// Bytes of an alert at most.
+pub(super) const LARGEST: usize = 256 * 1024;
+/// Bytes of a string from an event or a rule.
+const LONGEST_TEXT: usize = 512;
+/// Partitions named in `data_sources`.
+const MOST_SOURCES: usize = 64;
+/// OCSF's range of times, in milliseconds: 1973 to 5138.
+const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_999;
+
+/// All that an alert says.
+pub(super) struct Report<'a> {
+    pub rule: &'a RuleInfo,
+    pub uid: &'a str,
+    pub title: &'a str,
+    pub severity: Severity,
+    /// Names and values of the key.
+    pub key: Vec<(String, &'a str)>,
+    pub record: &'a Owned,
+    pub evidence: &'a Evidence,
+    /// Names, values and gates of the window.
+    pub values: Vec<(&'a str, u64, u64)>,
+    /// From and to, microseconds, of the window.
+    pub window: Option<(i64, i64)>,
+    /// Microseconds: when the same finding can come again.
+    pub dedup_until: Option<i64>,
+    pub context: Option<Value>,
+    /// What the rule's functions got wrong.
+    pub errors: &'a [String],
+    pub truncated: bool,
+    pub warming: bool,
+    /// Milliseconds.
+    pub now: i64,
+}
+
+/// What can be left out of an alert, and where it stands. Whatever takes the most room and says the least goes first.
+const STEPS: [(&str, &str); 4] = [
+    ("context", "/evidences/0/data"),
+    ("related_events", "/finding_info"),
+    ("positions", "/evidences/0/data"),
+    ("observables", ""),
+];
+
+/// The JSON of an alert.
+pub(super) fn render(report: &Report<'_>) -> Vec<u8> {
+    let mut alert = alert(report);
+    let mut bytes = to_bytes(&alert);
+    for (name, parent) in STEPS {
+        if bytes.len() <= LARGEST {
+            break;
+        }
+        leave_out(&mut alert, name, parent);
+        bytes = to_bytes(&alert);
+    }
+    bytes
+}
+
+/// The alert without everything that can be left out: for a topic that refuses it as too large. `None` if there is
+/// nothing left to leave out.
+pub fn trimmed(alert: &[u8]) -> Option<Vec<u8>> {
+    let mut alert: Value = serde_json::from_slice(alert).ok()?;
+    let mut smaller = false;
+    for (name, parent) in STEPS {
+        smaller |= leave_out(&mut alert, name, parent);
+    }
+    smaller.then(|| to_bytes(&alert))
+}
+
+/// Leaves one part out and says so. Whether it was there.
+fn leave_out(alert: &mut Value, name: &str, parent: &str) -> bool {
+    let Some(Value::Object(holder)) = alert.pointer_mut(parent) else { return false };
+    if holder.shift_remove(name).is_none() {
+        return false;
+    }
+    if let Some(Value::Object(own)) = alert.pointer_mut("/unmapped/authseal")
+        && let Value::Array(names) = own.entry("trimmed").or_insert_with(|| json!([]))
+    {
+        names.push(json!(name));
+    }
+    true
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+fn text(text: &str) -> Value {
+    Value::String(clip(text, LONGEST_TEXT).to_owned())
+}
+
+/// Milliseconds that OCSF accepts.
+fn millis(micros: i64) -> Option<i64> {
+    Some(micros.div_euclid(1000)).filter(|time| TIMES.contains(time))
+}
+
+fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        object.insert(name.into(), value);
+    }
+}
+
+fn alert(report: &Report<'_>) -> Value {
+    let now = report.now.clamp(*TIMES.start(), *TIMES.end());
+    let title = text(report.title);
+    let mut alert = Map::new();
+    alert.insert("metadata".into(), metadata(report, now));
+    for (name, value) in [
+        ("category_uid", json!(2)),
+        ("category_name", json!("Findings")),
+        ("class_uid", json!(2004)),
+        ("class_name", json!("Detection Finding")),
+        ("activity_id", json!(1)),
+        ("activity_name", json!("Create")),
+        ("type_uid", json!(200_401)),
+        ("type_name", json!("Detection Finding: Create")),
+        ("severity_id", json!(report.severity.id())),
+        ("severity", json!(report.severity.caption())),
+        ("status_id", json!(1)),
+        ("status", json!("New")),
+        ("is_alert", json!(report.rule.mode == Mode::Live)),
+        ("time", json!(now)),
+    ] {
+        alert.insert(name.into(), value);
+    }
+    let times = report.evidence.times;
+    put(&mut alert, "start_time", times.and_then(|times| millis(times.0)).map(Value::from));
+    put(&mut alert, "end_time", times.and_then(|times| millis(times.1)).map(Value::from));
+    alert.insert("count".into(), json!(report.evidence.count));
+    alert.insert("message".into(), title.clone());
+    alert.insert("finding_info".into(), finding_info(report, now, title));
+    let (evidence, observables) = evidence(report);
+    alert.insert("evidences".into(), json!([evidence]));
+    if !observables.is_empty() {
+        alert.insert("observables".into(), Value::Array(observables));
+    }
+    put(&mut alert, "remediation", remediation(report.rule));
+    alert.insert("unmapped".into(), json!({ "authseal": unmapped(report) }));
+    Value::Object(alert)
+}
+
+fn metadata(report: &Report<'_>, now: i64) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("version".into(), json!("1.8.0"));
+    metadata.insert("uid".into(), json!(report.uid));
+    let key: Vec<&str> = report.key.iter().map(|(_, value)| clip(value, 64)).collect();
+    metadata.insert("correlation_uid".into(), text(&key.join("|")));
+    let version = env!("CARGO_PKG_VERSION");
+    metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
+    let tenant = match &report.record.what {
+        OwnedWhat::Event(event) => event.tenant.as_deref(),
+        OwnedWhat::Rejection(_) => None,
+    };
+    put(&mut metadata, "tenant_uid", tenant.map(text));
+    metadata.insert("processed_time".into(), json!(now));
+    metadata.insert("labels".into(), json!([format!("mode:{}", report.rule.mode.name())]));
+    Value::Object(metadata)
+}
+
+fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
+    let (rule, evidence) = (report.rule, report.evidence);
+    let mut info = Map::new();
+    info.insert("uid".into(), json!(report.uid));
+    info.insert("title".into(), title);
+    if !rule.description.is_empty() {
+        info.insert("desc".into(), Value::String(clip(&rule.description, 2048).to_owned()));
+    }
+    info.insert("created_time".into(), json!(now));
+    put(&mut info, "first_seen_time", evidence.times.and_then(|times| millis(times.0)).map(Value::from));
+    put(&mut info, "last_seen_time", evidence.times.and_then(|times| millis(times.1)).map(Value::from));
+    put(&mut info, "src_url", is_url(&rule.runbook).then(|| text(&rule.runbook)));
+    let sources = evidence.reach.iter().take(MOST_SOURCES).map(|(chain, low, high)| match high - low {
+        0 => format!("kafka:{chain}@{low}"),
+        _ => format!("kafka:{chain}@{low}-{high}"),
+    });
+    info.insert("data_sources".into(), sources.collect());
+    let (state_id, state) = if rule.mode == Mode::Live { (1, "Active") } else { (3, "Experimental") };
+    info.insert(
+        "analytic".into(),
+        json!({
+            "uid": rule.id, "name": rule.name, "type_id": 1, "type": "Rule",
+            "version": format!("{}+sha256:{}", rule.version, &rule.digest.hex()[..8]),
+            "state_id": state_id, "state": state,
+        }),
+    );
+    let attacks = rule.attack.iter().map(|attack| {
+        let mut entry = Map::new();
+        entry.insert("version".into(), json!(attack::version()));
+        entry.insert("tactic".into(), json!({ "uid": attack.tactic, "name": attack.tactic_name }));
+        entry.insert("technique".into(), json!({ "uid": attack.technique, "name": attack.technique_name }));
+        let sub = attack.sub_technique.as_ref();
+        put(&mut entry, "sub_technique", sub.map(|(uid, name)| json!({ "uid": uid, "name": name })));
+        Value::Object(entry)
+    });
+    if !rule.attack.is_empty() {
+        info.insert("attacks".into(), attacks.collect());
+    }
+    info.insert("related_events_count".into(), json!(evidence.count));
+    let related = evidence.sample.iter().map(|(time, position)| {
+        let mut event = Map::new();
+        event.insert("uid".into(), json!(position.to_string()));
+        put(&mut event, "created_time", millis(*time).map(Value::from));
+        Value::Object(event)
+    });
+    info.insert("related_events".into(), related.collect());
+    Value::Object(info)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+fn remediation(rule: &RuleInfo) -> Option<Value> {
+    if rule.runbook.is_empty() {
+        return None;
+    }
+    Some(match is_url(&rule.runbook) {
+        true => json!({ "desc": "Follow the runbook", "references": [text(&rule.runbook)] }),
+        false => json!({ "desc": text(&rule.runbook) }),
+    })
+}
+
+/// The evidence, and the observables in it.
+fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
+    let mut evidence = Map::new();
+    let mut observables = Vec::new();
+    let mut data = Map::new();
+    let position = report.record.chain.at(report.record.offset).to_string();
+    evidence.insert("uid".into(), json!(position));
+    data.insert("position".into(), json!(position));
+    match &report.record.what {
+        OwnedWhat::Event(event) => event_evidence(event, &mut evidence, &mut data, &mut observables),
+        OwnedWhat::Rejection(rejection) => {
+            data.insert("rejection".into(), json!({ "code": rejection.code, "detail": text(&rejection.detail) }));
+        }
+    }
+    if let Some((from, to)) = report.window {
+        data.insert("window".into(), json!({ "after": from.div_euclid(1000), "to": to.div_euclid(1000) }));
+        let values: Map<String, Value> =
+            report.values.iter().map(|(name, value, _)| ((*name).into(), json!(value))).collect();
+        data.insert("values".into(), Value::Object(values));
+        let gates =
+            report.values.iter().filter(|(.., gate)| *gate > 0).map(|(name, _, gate)| ((*name).into(), json!(gate)));
+        data.insert("at_least".into(), Value::Object(gates.collect()));
+    }
+    let sample = &report.evidence.sample;
+    data.insert("positions".into(), sample.iter().map(|(_, position)| position.to_string()).collect());
+    let omitted = report.evidence.count.saturating_sub(sample.len() as u64);
+    if omitted > 0 {
+        data.insert("positions_omitted".into(), json!(omitted));
+    }
+    put(&mut data, "context", report.context.clone());
+    evidence.insert("data".into(), Value::Object(data));
+    (Value::Object(evidence), observables)
+}
+
+fn event_evidence(
+    event: &AuthEvent,
+    evidence: &mut Map<String, Value>,
+    data: &mut Map<String, Value>,
+    observables: &mut Vec<Value>,
+) {
+    let mut observe = |path: &str, type_id: i64, caption: &str, value: &str| {
+        observables.push(json!({
+            "name": format!("evidences[0].{path}"), "type_id": type_id, "type": caption, "value": text(value),
+        }));
+    };
+    if event.user.is_some() || event.user_id.is_some() {
+        let (type_id, caption) = match event.user_kind {
+            UserKind::Person => (1, "User"),
+            UserKind::Admin => (2, "Admin"),
+            UserKind::Service => (4, "Service"),
+            UserKind::Unknown => (0, "Unknown"),
+        };
+        let mut user = Map::new();
+        put(&mut user, "name", event.user.as_deref().map(text));
+        put(&mut user, "uid", event.user_id.as_deref().map(text));
+        user.insert("type_id".into(), json!(type_id));
+        user.insert("type".into(), json!(caption));
+        evidence.insert("user".into(), Value::Object(user));
+        if let Some(user) = event.user.as_deref() {
+            observe("user.name", 4, "User Name", user);
+        }
+    }
+    // what is no address would make the alert invalid
+    if let Some(ip) = event.src_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()) {
+        let mut endpoint = Map::new();
+        endpoint.insert("ip".into(), json!(ip.to_string()));
+        put(&mut endpoint, "autonomous_system", event.src_asn.map(|number| json!({ "number": number })));
+        if event.country.is_some() || event.city.is_some() {
+            let mut location = Map::new();
+            put(&mut location, "country", event.country.as_deref().map(text));
+            put(&mut location, "city", event.city.as_deref().map(text));
+            endpoint.insert("location".into(), Value::Object(location));
+        }
+        evidence.insert("src_endpoint".into(), Value::Object(endpoint));
+        observe("src_endpoint.ip", 2, "IP Address", &ip.to_string());
+    }
+    if let Some(host) = event.dst_host.as_deref() {
+        evidence.insert("dst_endpoint".into(), json!({ "hostname": text(host) }));
+    }
+    if let Some(actor) = event.actor.as_deref() {
+        evidence.insert("actor".into(), json!({ "user": { "name": text(actor) } }));
+    }
+    if let Some(agent) = event.user_agent.as_deref() {
+        evidence.insert("http_request".into(), json!({ "user_agent": text(agent) }));
+        observe("http_request.user_agent", 16, "HTTP User-Agent", agent);
+    }
+    data.insert("event_id".into(), text(&event.event_id));
+    data.insert("source".into(), text(&event.source));
+    data.insert("activity".into(), json!(event.activity.symbol()));
+    data.insert("outcome".into(), json!(event.outcome.symbol()));
+    put(data, "reason", event.reason.as_deref().map(text));
+}
+
+fn unmapped(report: &Report<'_>) -> Value {
+    let mut own = Map::new();
+    let rule = report.rule;
+    own.insert(
+        "rule".into(),
+        json!({
+            "id": rule.id, "version": rule.version, "sha256": rule.digest.hex(), "mode": rule.mode.name(),
+            "status": rule.status.name(), "owner": text(&rule.owner),
+        }),
+    );
+    let key: Map<String, Value> = report.key.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    own.insert("key".into(), Value::Object(key));
+    put(&mut own, "dedup_until", report.dedup_until.map(|until| json!(until.div_euclid(1000))));
+    own.insert("warming".into(), json!(report.warming));
+    if report.truncated {
+        own.insert("window_truncated".into(), json!(true));
+    }
+    let more = report.evidence.reach.len().saturating_sub(MOST_SOURCES);
+    if more > 0 {
+        own.insert("data_sources_omitted".into(), json!(more));
+    }
+    if !report.errors.is_empty() {
+        own.insert("rule_errors".into(), report.errors.iter().map(|error| text(error)).collect());
+    }
+    Value::Object(own)
+}

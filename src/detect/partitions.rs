@@ -1,0 +1,237 @@
+//! The partitions that are read here: how far each has come, what it defers, and how far all of them have come.
+
+use super::watermark::Watermark;
+use crate::position::ChainId;
+use ahash::RandomState;
+use hashbrown::HashMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A partition that says nothing for so long, in milliseconds during which others do, no longer holds them back.
+const PATIENCE: i64 = 60_000;
+
+struct Partition {
+    id: Arc<ChainId>,
+    mark: Watermark,
+    /// When it last said something, on the clock of all partitions.
+    heard: i64,
+    /// When it last had a record to judge.
+    fed: i64,
+    /// Offsets whose judgement waits.
+    deferred: BTreeMap<i64, u32>,
+    /// The highest offset judged so far.
+    highest: i64,
+    /// Microseconds: the time of its first record here, unless that was the first of the log.
+    since: Option<i64>,
+}
+
+/// All partitions.
+pub(super) struct Partitions {
+    /// By index. A partition that goes away leaves its place empty, and is a new one when it comes back: what was
+    /// gathered under the old index is known to be void.
+    all: Vec<Option<Box<Partition>>>,
+    /// Indexes in use.
+    live: Vec<u32>,
+    by_id: HashMap<Arc<ChainId>, u32, RandomState>,
+    last: u32,
+    /// Counts up each time a partition goes away.
+    pub epoch: u32,
+    /// Microseconds. Every partition has come at least here: judgements that wait until then can be made.
+    pub low: i64,
+    /// Microseconds. Events have come at least here: what is older by more than the lateness will not come.
+    pub low_events: i64,
+    holders: [u32; 2],
+    lateness: i64,
+    /// Milliseconds in which anything was read at all: a pause of everything makes no partition silent.
+    clock: i64,
+    last_now: i64,
+    calls: u32,
+    deferrals: usize,
+}
+
+impl Partitions {
+    /// None yet. `lateness` is in microseconds.
+    pub fn new(lateness: i64) -> Self {
+        Self {
+            all: Vec::new(),
+            live: Vec::new(),
+            by_id: HashMap::default(),
+            last: u32::MAX,
+            epoch: 0,
+            low: i64::MIN,
+            low_events: i64::MIN,
+            holders: [u32::MAX; 2],
+            lateness,
+            clock: 0,
+            last_now: i64::MIN,
+            calls: 0,
+            deferrals: 0,
+        }
+    }
+
+    /// The index of a chain, which is read here from now on.
+    pub fn index(&mut self, id: &Arc<ChainId>, now: i64) -> u32 {
+        if self.last_now != i64::MIN {
+            self.clock += now.saturating_sub(self.last_now).clamp(0, 1000);
+        }
+        self.last_now = now;
+        if !self.get(self.last).is_some_and(|last| Arc::ptr_eq(&last.id, id) || last.id == *id) {
+            self.last = match self.by_id.get(id) {
+                Some(at) => *at,
+                None => self.add(id),
+            };
+        }
+        let clock = self.clock;
+        if let Some(partition) = self.at(self.last) {
+            partition.heard = clock;
+        }
+        self.last
+    }
+
+    fn add(&mut self, id: &Arc<ChainId>) -> u32 {
+        let at = self.all.len() as u32; // assignments of one process: far below 2^32
+        self.by_id.insert(id.clone(), at);
+        self.live.push(at);
+        self.all.push(Some(Box::new(Partition {
+            id: id.clone(),
+            mark: Watermark::default(),
+            heard: self.clock,
+            fed: self.clock,
+            deferred: BTreeMap::new(),
+            highest: i64::MIN,
+            since: None,
+        })));
+        at
+    }
+
+    fn at(&mut self, at: u32) -> Option<&mut Partition> {
+        self.all.get_mut(at as usize)?.as_deref_mut()
+    }
+
+    fn get(&self, at: u32) -> Option<&Partition> {
+        self.all.get(at as usize)?.as_deref()
+    }
+
+    /// Those that are read here, with their indexes.
+    fn live(&self) -> impl Iterator<Item = (u32, &Partition)> {
+        self.live.iter().filter_map(|at| Some((*at, self.get(*at)?)))
+    }
+
+    /// Whether a chain is read here.
+    pub fn is_read(&self, at: u32) -> bool {
+        self.get(at).is_some()
+    }
+
+    /// The chain of an index that is in use.
+    pub fn id(&self, at: u32) -> Option<Arc<ChainId>> {
+        self.get(at).map(|partition| partition.id.clone())
+    }
+
+    /// Whether an event of this time is too late for its partition.
+    pub fn is_late(&self, at: u32, time: i64) -> bool {
+        let mark = self.get(at).and_then(|partition| partition.mark.events());
+        mark.is_some_and(|mark| time < mark.saturating_sub(self.lateness))
+    }
+
+    /// A record was judged. Whether the low watermark may have moved.
+    pub fn note(&mut self, at: u32, source: &str, id: u64, time: i64, record: i64, now: i64) -> bool {
+        let (clock, lateness) = (self.clock, self.lateness);
+        let Some(partition) = self.at(at) else { return false };
+        partition.fed = clock;
+        let moved = partition.mark.note(source, id, time, record, now, lateness);
+        self.calls = self.calls.wrapping_add(1);
+        if (moved && self.holders.contains(&at)) || self.holders.contains(&u32::MAX) || self.calls.is_multiple_of(4096)
+        {
+            self.refresh();
+            return true;
+        }
+        false
+    }
+
+    /// A record comes. Whether it may have come before; the first one says from when on windows are whole.
+    pub fn begin(&mut self, at: u32, offset: i64, time: i64) -> bool {
+        let Some(partition) = self.at(at) else { return false };
+        if partition.since.is_none() {
+            partition.since = Some(if offset == 0 { i64::MIN } else { time });
+        }
+        let again = offset <= partition.highest;
+        partition.highest = partition.highest.max(offset);
+        again
+    }
+
+    /// Whether a window that begins here may lack events that were there before anything was read.
+    pub fn is_warming(&self, from: i64) -> bool {
+        self.live().any(|(_, partition)| partition.since.is_some_and(|since| from < since))
+    }
+
+    /// There is nothing more to read in a partition.
+    pub fn idle(&mut self, at: u32, now: i64) {
+        if let Some(partition) = self.at(at) {
+            partition.mark.idle(now);
+        }
+        self.refresh();
+    }
+
+    /// A judgement waits with this offset.
+    pub fn defer(&mut self, at: u32, offset: i64) {
+        if let Some(partition) = self.at(at) {
+            *partition.deferred.entry(offset).or_default() += 1;
+            self.deferrals += 1;
+        }
+    }
+
+    /// A judgement no longer waits.
+    pub fn release(&mut self, at: u32, offset: i64) {
+        let Some(partition) = self.at(at) else { return };
+        let Some(count) = partition.deferred.get_mut(&offset) else { return };
+        *count -= 1;
+        if *count == 0 {
+            partition.deferred.remove(&offset);
+        }
+        self.deferrals -= 1;
+    }
+
+    /// The lowest offset of a chain that a judgement waits with.
+    pub fn deferred(&self, id: &ChainId) -> Option<i64> {
+        self.get(*self.by_id.get(id)?)?.deferred.keys().next().copied()
+    }
+
+    /// A chain is no longer read here.
+    pub fn forget(&mut self, id: &ChainId) {
+        let Some(at) = self.by_id.remove(id) else { return };
+        self.live.retain(|live| *live != at);
+        if let Some(partition) = self.all.get_mut(at as usize).and_then(Option::take) {
+            self.deferrals -= partition.deferred.values().sum::<u32>() as usize;
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.refresh();
+    }
+
+    /// Computes anew how far all have come. Neither mark ever moves back.
+    fn refresh(&mut self) {
+        let patience = (self.lateness / 1000).max(PATIENCE);
+        let (mut low, mut low_events) = ((i64::MAX, u32::MAX), (i64::MAX, u32::MAX));
+        for (at, partition) in self.live() {
+            if self.clock - partition.heard <= patience {
+                low = low.min((partition.mark.value().unwrap_or(i64::MIN), at));
+            }
+            // a partition that has nothing to read and never had anything is not waited for
+            let empty = partition.mark.events().is_none() && partition.mark.value().is_some();
+            if self.clock - partition.fed <= patience && !empty {
+                low_events = low_events.min((partition.mark.events().unwrap_or(i64::MIN), at));
+            }
+        }
+        if low.1 != u32::MAX {
+            self.low = self.low.max(low.0);
+        }
+        if low_events.1 != u32::MAX {
+            self.low_events = self.low_events.max(low_events.0);
+        }
+        self.holders = [low.1, low_events.1];
+    }
+
+    /// Bytes taken, about.
+    pub fn bytes(&self) -> usize {
+        let places = self.all.capacity() * size_of::<usize>() + self.live.len() * size_of::<Partition>();
+        places + self.deferrals * 32
+    }
+}

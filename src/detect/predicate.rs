@@ -1,0 +1,366 @@
+//! Native predicates: what `when` becomes. Evaluated for every event that the activity index lets through.
+
+use super::{
+    list::List,
+    subject::{Selector, Subject},
+};
+use crate::event::{Activity, Field, FieldType, Outcome, Text, Value};
+use std::cmp::Ordering;
+
+/// A comparison of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compare {
+    /// ==
+    Equal,
+    /// <
+    Less,
+    /// <=
+    LessOrEqual,
+    /// >
+    Greater,
+    /// >=
+    GreaterOrEqual,
+}
+
+impl Compare {
+    fn holds(self, found: Ordering) -> bool {
+        match self {
+            Self::Equal => found.is_eq(),
+            Self::Less => found.is_lt(),
+            Self::LessOrEqual => found.is_le(),
+            Self::Greater => found.is_gt(),
+            Self::GreaterOrEqual => found.is_ge(),
+        }
+    }
+}
+
+/// A number that a rule compares with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Number {
+    /// Whole.
+    Int(i64),
+    /// Floating point.
+    Float(f64),
+}
+
+/// What `when` says. A null field makes every test of it false; `!` of such a test is true.
+#[derive(Debug, Clone)]
+pub(super) enum Pred {
+    /// Always or never.
+    Const(bool),
+    /// An enum field has one of these symbols: bit n is symbol n.
+    Symbol(Field, u32),
+    /// The record is a rejection.
+    IsRejection,
+    /// A string equals.
+    Text(Selector, Text),
+    /// A string is one of these, sorted.
+    OneOf(Selector, Box<[Text]>),
+    /// A string matches a pattern of `*` and `?`.
+    Matches(Selector, Text),
+    /// A number compares so.
+    Number(Selector, Compare, Number),
+    /// A boolean is this.
+    Bool(Selector, bool),
+    /// The field is not null, and no empty array.
+    Exists(Selector),
+    /// An array of strings has this one.
+    Contains(Selector, Text),
+    /// Two strings are equal, and neither is null.
+    Same(Selector, Selector),
+    /// The value stands in the list of this index.
+    InList(Selector, usize),
+    /// Not so.
+    Not(Box<Pred>),
+    /// All hold.
+    All(Box<[Pred]>),
+    /// One holds.
+    Any(Box<[Pred]>),
+}
+
+impl Pred {
+    /// Both.
+    pub fn and(self, other: Self) -> Self {
+        Self::All(
+            [self, other].into_iter().flat_map(|p| if let Self::All(parts) = p { parts } else { [p].into() }).collect(),
+        )
+    }
+
+    /// Either.
+    pub fn or(self, other: Self) -> Self {
+        Self::Any(
+            [self, other].into_iter().flat_map(|p| if let Self::Any(parts) = p { parts } else { [p].into() }).collect(),
+        )
+    }
+
+    /// Whether the record is selected.
+    pub fn holds(&self, subject: &Subject<'_>, lists: &[List]) -> bool {
+        match self {
+            Self::Const(value) => *value,
+            Self::Symbol(field, mask) => match subject.what {
+                super::subject::What::Event(event) => mask & (1 << place(event, *field)) != 0,
+                super::subject::What::Rejection(_) => false,
+            },
+            Self::IsRejection => matches!(subject.what, super::subject::What::Rejection(_)),
+            Self::Text(selector, text) => subject.get(selector) == Value::Text(text),
+            Self::OneOf(selector, texts) => match subject.get(selector) {
+                Value::Text(found) => texts.binary_search_by(|text| text.as_str().cmp(found)).is_ok(),
+                _ => false,
+            },
+            Self::Matches(selector, pattern) => match subject.get(selector) {
+                Value::Text(text) => matches(pattern.as_bytes(), text.as_bytes()),
+                _ => false,
+            },
+            Self::Number(selector, compare, with) => {
+                order(subject.get(selector), *with).is_some_and(|found| compare.holds(found))
+            }
+            Self::Bool(selector, value) => subject.get(selector) == Value::Bool(*value),
+            Self::Exists(selector) => match subject.get(selector) {
+                Value::Null => false,
+                Value::Texts(texts) => !texts.is_empty(),
+                Value::Map(map) => !map.is_empty(),
+                _ => true,
+            },
+            Self::Contains(selector, text) => match subject.get(selector) {
+                Value::Texts(texts) => texts.contains(text),
+                _ => false,
+            },
+            Self::Same(a, b) => match (subject.get(a), subject.get(b)) {
+                (Value::Text(a), Value::Text(b)) => a == b,
+                _ => false,
+            },
+            Self::InList(selector, list) => {
+                let field = if let Selector::Field(field) = selector { Some(*field) } else { None };
+                lists.get(*list).is_some_and(|list| list.selects(subject, field, subject.get(selector)))
+            }
+            Self::Not(inner) => !inner.holds(subject, lists),
+            Self::All(parts) => parts.iter().all(|part| part.holds(subject, lists)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(subject, lists)),
+        }
+    }
+
+    /// The same predicate, cheap tests first: all tests are pure, so their order does not matter to the result.
+    pub fn ordered(self) -> Self {
+        let sort = |parts: Box<[Self]>| {
+            let mut parts: Vec<Self> = parts.into_iter().map(Self::ordered).collect();
+            parts.sort_by_key(Self::cost);
+            parts.into_boxed_slice()
+        };
+        match self {
+            Self::All(parts) => Self::All(sort(parts)),
+            Self::Any(parts) => Self::Any(sort(parts)),
+            Self::Not(inner) => Self::Not(Box::new(inner.ordered())),
+            other => other,
+        }
+    }
+
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Const(_) => 0,
+            Self::Symbol(..) | Self::IsRejection => 1,
+            Self::Number(..) | Self::Bool(..) | Self::Exists(_) => 2,
+            Self::Text(..) => 4,
+            Self::Same(..) => 5,
+            Self::OneOf(_, texts) => 4 + texts.len().max(1).ilog2(),
+            Self::Matches(..) | Self::Contains(..) => 12,
+            Self::InList(..) => 30,
+            Self::Not(inner) => inner.cost(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::cost).sum(),
+        }
+    }
+
+    /// Every part of it.
+    pub fn walk(&self, visit: &mut impl FnMut(&Self)) {
+        visit(self);
+        match self {
+            Self::Not(inner) => inner.walk(visit),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.walk(visit)),
+            _ => {}
+        }
+    }
+
+    /// The cells of the activity index in which the predicate can hold. A rule sees rejections only if it speaks of
+    /// them.
+    pub fn cells(&self) -> u128 {
+        let mut about_rejections = false;
+        self.walk(&mut |part| {
+            about_rejections |= match part {
+                Self::IsRejection => true,
+                Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
+                    s.is_about_rejections()
+                }
+                _ => false,
+            }
+        });
+        self.possible().0 & if about_rejections { ALL_CELLS } else { ALL_CELLS & !REJECTIONS }
+    }
+
+    /// (cells in which it can be true, cells in which it can be false)
+    fn possible(&self) -> (u128, u128) {
+        match self {
+            Self::Const(value) => {
+                if *value {
+                    (ALL_CELLS, 0)
+                } else {
+                    (0, ALL_CELLS)
+                }
+            }
+            Self::IsRejection => (REJECTIONS, ALL_CELLS & !REJECTIONS),
+            Self::Symbol(Field::activity, mask) => split(|activity, _| mask & (1 << activity) != 0),
+            Self::Symbol(Field::outcome, mask) => split(|_, outcome| mask & (1 << outcome) != 0),
+            Self::Not(inner) => {
+                let (yes, no) = inner.possible();
+                (no, yes)
+            }
+            Self::All(parts) => parts.iter().map(Self::possible).fold((ALL_CELLS, 0), |a, b| (a.0 & b.0, a.1 | b.1)),
+            Self::Any(parts) => parts.iter().map(Self::possible).fold((0, ALL_CELLS), |a, b| (a.0 | b.0, a.1 & b.1)),
+            _ => (ALL_CELLS, ALL_CELLS),
+        }
+    }
+}
+
+const OUTCOMES: usize = Outcome::SYMBOLS.len();
+/// How many cells the activity index has: one for each activity and outcome, and one for rejections.
+pub(super) const CELLS: usize = Activity::SYMBOLS.len() * OUTCOMES + 1;
+const REJECTIONS: u128 = 1 << (CELLS - 1);
+const ALL_CELLS: u128 = (1 << CELLS) - 1;
+const _: () = assert!(CELLS < 128, "the index is a u128");
+
+/// The cell of a record.
+pub(super) fn cell(subject: &Subject<'_>) -> usize {
+    match subject.what {
+        super::subject::What::Event(event) => event.activity as usize * OUTCOMES + event.outcome as usize,
+        super::subject::What::Rejection(_) => CELLS - 1,
+    }
+}
+
+/// Cells of events for which the test holds, and all others (rejections among them).
+fn split(test: impl Fn(usize, usize) -> bool) -> (u128, u128) {
+    let yes =
+        (0..CELLS - 1).filter(|cell| test(cell / OUTCOMES, cell % OUTCOMES)).fold(0, |mask, cell| mask | 1 << cell);
+    (yes, ALL_CELLS & !yes)
+}
+
+/// The place of an enum field's symbol.
+fn place(event: &crate::event::AuthEvent, field: Field) -> usize {
+    match field {
+        Field::activity => event.activity as usize,
+        Field::outcome => event.outcome as usize,
+        Field::user_kind => event.user_kind as usize,
+        Field::factor => event.factor as usize,
+        Field::verification => event.verification as usize,
+        _ => 31, // no other field is an enum; no enum has so many symbols, so no mask has this bit
+    }
+}
+
+/// The bit of a symbol of an enum field.
+pub(super) fn symbol_bit(field: Field, symbol: &str) -> Option<u32> {
+    let FieldType::Enum(symbols, _) = field.field_type() else { return None };
+    symbols.iter().position(|s| *s == symbol).map(|place| 1 << place)
+}
+
+/// How a value stands to a number; nothing if it is null, or not a number.
+fn order(value: Value<'_>, with: Number) -> Option<Ordering> {
+    match (value, with) {
+        (Value::Long(found), Number::Int(with)) => Some(found.cmp(&with)),
+        (Value::Long(found), Number::Float(with)) => (found as f64).partial_cmp(&with),
+        (Value::Double(found), Number::Int(with)) => found.partial_cmp(&(with as f64)),
+        (Value::Double(found), Number::Float(with)) => found.partial_cmp(&with),
+        _ => None,
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` is any run of bytes and `?` any byte. Case matters.
+pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // where the last star stood, and up to where it has eaten: a later star never needs an earlier one to give back
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(b'?') => (p, t) = (p + 1, t + 1),
+            Some(byte) if *byte == text[t] => (p, t) = (p + 1, t + 1),
+            _ => {
+                let Some((at, eaten)) = star else { return false };
+                star = Some((at, eaten + 1));
+                (p, t) = (at + 1, eaten + 1);
+            }
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{detect::subject::What, event::AuthEvent, position::ChainId};
+    use std::sync::Arc;
+
+    fn logon(outcome: Outcome) -> AuthEvent {
+        AuthEvent { activity: Activity::Logon, outcome, user: Some("ann".into()), ..AuthEvent::default() }
+    }
+
+    fn holds(pred: &Pred, event: &AuthEvent) -> bool {
+        let chain = Arc::new("main/a/0/0".parse::<ChainId>().unwrap());
+        pred.holds(&Subject::new(What::Event(event), &chain, 0, 0), &[])
+    }
+
+    #[test]
+    fn patterns_match_whole_texts() {
+        for (pattern, text, yes) in [
+            ("*", "", true),
+            ("ann", "ann", true),
+            ("ann", "anna", false),
+            ("a*a", "anna", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*.example", "x.example.org", false),
+            ("**", "x", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), yes, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_and_text_end_soon() {
+        let text = "a".repeat(100_000);
+        assert!(!matches(b"*a*a*a*a*a*a*a*b", text.as_bytes()));
+    }
+
+    #[test]
+    fn null_makes_tests_false_and_their_opposites_true() {
+        let user = || Selector::Field(Field::user_id);
+        let event = logon(Outcome::Failure);
+        for pred in [
+            Pred::Text(user(), "x".into()),
+            Pred::OneOf(user(), ["x".into()].into()),
+            Pred::Matches(user(), "*".into()),
+            Pred::Exists(user()),
+            Pred::Same(user(), user()),
+            Pred::Number(Selector::Field(Field::acr), Compare::GreaterOrEqual, Number::Int(0)),
+            Pred::Bool(Selector::Field(Field::is_vpn), false),
+        ] {
+            assert!(!holds(&pred, &event), "{pred:?}");
+            assert!(holds(&Pred::Not(Box::new(pred.clone())), &event), "{pred:?}");
+        }
+    }
+
+    #[test]
+    fn the_index_holds_every_cell_in_which_a_predicate_can_hold() {
+        let logon_bit = 1 << Activity::Logon as u32;
+        let failed =
+            Pred::Symbol(Field::activity, logon_bit).and(Pred::Symbol(Field::outcome, 1 << Outcome::Failure as u32));
+        assert_eq!(failed.cells().count_ones(), 1);
+        assert_eq!(Pred::Not(Box::new(failed.clone())).cells().count_ones() as usize, CELLS - 2);
+        let either = failed.clone().or(Pred::Text(Selector::Field(Field::user), "ann".into()));
+        assert_eq!(either.cells(), ALL_CELLS & !REJECTIONS, "no rule sees rejections by accident");
+        assert_eq!(failed.or(Pred::IsRejection).cells().count_ones(), 2);
+        assert_eq!(Pred::IsRejection.cells(), REJECTIONS);
+        assert_eq!(Pred::IsRejection.and(Pred::Symbol(Field::activity, 1)).cells(), 0, "can never hold");
+    }
+}

@@ -1,0 +1,197 @@
+//! Past the native gate: asking a rule's functions, and making the finding.
+
+use super::{
+    Finding,
+    finding::{Evidence, uid, values},
+    ocsf,
+    rule::Rule,
+    ruleset::RuleSet,
+    script::{EventView, WindowView, clip},
+    severity::Severity,
+    stats::Counters,
+    subject::{Owned, Selector},
+};
+use crate::position::Position;
+use rhai::Dynamic;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Bytes of a title.
+const LONGEST_TITLE: usize = 512;
+
+/// A gate that opened.
+pub(super) struct Case<'a> {
+    /// Index of the rule.
+    pub rule: u32,
+    /// Canonical bytes of the key.
+    pub key: &'a [u8],
+    /// The record whose judgement this is.
+    pub record: &'a Arc<Owned>,
+    /// floor(trigger / dedup), if the rule has a dedup.
+    pub bucket: Option<i64>,
+    /// The values of the window.
+    pub values: Vec<u64>,
+    /// From and to, microseconds, of the window.
+    pub window: Option<(i64, i64)>,
+    /// Whether events were dropped because there were too many.
+    pub truncated: bool,
+    /// Whether the window may reach back before what this detector has read.
+    pub warming: bool,
+    /// Wall clock, milliseconds.
+    pub now: i64,
+}
+
+/// Asks the functions of rules, and counts.
+pub(super) struct Raiser {
+    /// By rule.
+    pub counters: Vec<Counters>,
+    /// A monotonic clock in nanoseconds, if costs are wanted.
+    pub clock: Option<fn() -> u64>,
+}
+
+impl Raiser {
+    /// Judges a case: whether it is a finding, which is then appended to `out`.
+    pub fn raise(
+        &mut self,
+        rules: &RuleSet,
+        case: Case<'_>,
+        evidence: impl FnOnce() -> Evidence,
+        out: &mut Vec<Finding>,
+    ) -> bool {
+        let (Some(rule), Some(counters)) =
+            (rules.compiled().get(case.rule as usize), self.counters.get_mut(case.rule as usize))
+        else {
+            return false;
+        };
+        if counters.told.disabled {
+            return false;
+        }
+        counters.told.gated += 1;
+        let view = EventView(case.record.clone());
+        let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
+        let mut asking = Asking { rules, rule, counters, clock: self.clock, view, window, errors: Vec::new() };
+        match asking.decide() {
+            Some(true) => {}
+            Some(false) => {
+                asking.counters.succeeded();
+                return false;
+            }
+            None => return false,
+        }
+        let severity = asking.severity();
+        let title = asking.title();
+        let context = asking.context();
+        let errors = asking.errors;
+        if errors.is_empty() {
+            counters.succeeded();
+        }
+        counters.told.findings += 1;
+        out.push(finding(rule, &case, severity, title, context, &errors, &evidence()));
+        true
+    }
+}
+
+/// One round of questions to a rule's functions.
+struct Asking<'a> {
+    rules: &'a RuleSet,
+    rule: &'a Rule,
+    counters: &'a mut Counters,
+    clock: Option<fn() -> u64>,
+    view: EventView,
+    window: WindowView,
+    errors: Vec<String>,
+}
+
+impl Asking<'_> {
+    /// What a function says; `None` if there is none, or if it failed.
+    fn ask<T>(&mut self, at: usize, convert: impl FnOnce(Dynamic) -> Result<T, String>) -> Option<T> {
+        if !self.rule.has[at] {
+            return None;
+        }
+        let name = super::lint::ENTRIES[at];
+        let start = self.clock.map(|clock| clock());
+        let answer = self.rules.scripts().call(&self.rule.functions, name, &self.view, &self.window);
+        if let (Some(clock), Some(start)) = (self.clock, start) {
+            self.counters.told.script_nanos += clock().saturating_sub(start);
+        }
+        match answer.and_then(|value| convert(value).map_err(|wanted| format!("fn {name}: must return {wanted}"))) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.counters.failed(error.clone());
+                self.errors.push(error);
+                None
+            }
+        }
+    }
+
+    /// `None` when it failed: then nobody knows, and the error is counted.
+    fn decide(&mut self) -> Option<bool> {
+        if !self.rule.has[0] {
+            return Some(true);
+        }
+        self.ask(0, |value| value.as_bool().map_err(|_| "true or false".into()))
+    }
+
+    fn severity(&mut self) -> Severity {
+        let named = self.ask(1, |value| {
+            let text = value.into_immutable_string().map_err(|_| "a severity, such as HIGH".to_owned())?;
+            Severity::from_name(&text).ok_or_else(|| "a severity, such as HIGH".to_owned())
+        });
+        named.unwrap_or(self.rule.spec.severity)
+    }
+
+    fn title(&mut self) -> String {
+        let title = self.ask(2, |value| value.into_immutable_string().map_err(|_| "a string".into()));
+        let title = title.filter(|title| !title.trim().is_empty());
+        title.map_or_else(|| self.rule.spec.name.clone(), |title| clip(&title, LONGEST_TITLE).to_owned())
+    }
+
+    fn context(&mut self) -> Option<Value> {
+        self.ask(3, |value| {
+            if !value.is_map() {
+                return Err("a map: #{ name: value }".into());
+            }
+            rhai::serde::from_dynamic::<Value>(&value).map_err(|_| "a map of plain values".into())
+        })
+    }
+}
+
+fn finding(
+    rule: &Rule,
+    case: &Case<'_>,
+    severity: Severity,
+    title: String,
+    context: Option<Value>,
+    errors: &[String],
+    evidence: &Evidence,
+) -> Finding {
+    let position = case.record.chain.at(case.record.offset);
+    let id = uid(&rule.spec.id, rule.spec.key.len(), case.key, case.bucket, &position);
+    let names = rule.spec.key.iter().map(Selector::name);
+    let dedup_until =
+        case.bucket.zip(rule.spec.dedup).map(|(bucket, dedup)| bucket.saturating_add(1).saturating_mul(dedup));
+    let aggs = rule.spec.aggs.iter();
+    let report = ocsf::Report {
+        rule: &rule.info,
+        uid: &id,
+        title: &title,
+        severity,
+        key: names.zip(values(case.key)).collect(),
+        record: case.record,
+        evidence,
+        values: aggs.zip(&case.values).map(|(agg, value)| (agg.name.as_str(), *value, agg.at_least)).collect(),
+        window: case.window,
+        dedup_until,
+        context,
+        errors,
+        truncated: case.truncated,
+        warming: case.warming,
+        now: case.now,
+    };
+    let ocsf = ocsf::render(&report);
+    let reach =
+        evidence.reach.iter().map(|(chain, _, high)| Position { chain: (**chain).clone(), offset: *high }).collect();
+    let key = report.key.iter().map(|(name, value)| (name.clone(), (*value).to_owned())).collect();
+    let live = rule.spec.mode == super::Mode::Live;
+    Finding { uid: id, rule: rule.spec.id.clone(), position, live, title, severity, key, reach, ocsf }
+}

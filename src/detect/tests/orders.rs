@@ -1,0 +1,194 @@
+//! What fires does not depend on the order in which partitions are read: checked against definitions that recompute
+//! everything.
+
+use super::*;
+use crate::detect::{
+    spec::{Agg, COLUMNS, Measure},
+    tally::{Shape, Tally},
+    window::{Inserted, Window},
+};
+use ahash::RandomState;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// (time, user): user 0 is null
+type Logon = (i64, u8);
+
+/// The aggregates of (end − window, end], computed from nothing.
+fn naive(events: &[Logon], window: i64, end: i64) -> Vec<u64> {
+    let inside = || events.iter().filter(|(time, _)| *time > end - window && *time <= end);
+    let mut per: BTreeMap<u8, u64> = BTreeMap::new();
+    inside().filter(|(_, user)| *user != 0).for_each(|(_, user)| *per.entry(*user).or_default() += 1);
+    vec![inside().count() as u64, per.len() as u64, per.values().max().copied().unwrap_or(0)]
+}
+
+fn shape(window: i64) -> Shape {
+    let agg = |name: &str, measure| Agg { name: name.into(), measure, at_least: 1 };
+    let aggs = vec![agg("n", Measure::Count), agg("users", Measure::Distinct(0)), agg("most", Measure::MaxPer(0))];
+    Shape::new(window, aggs, 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_aggregates_are_those_computed_from_nothing(
+        steps in proptest::collection::vec((0i64..60, 0u8..30, 0u8..4), 1..120), window in 1i64..40,
+    ) {
+        let (shape, hasher) = (shape(window), RandomState::with_seeds(1, 2, 3, 4));
+        let mut kept = Window::new(&shape);
+        let mut events: Vec<Logon> = Vec::new();
+        let (mut head, mut scratch) = (i64::MIN, Tally::default());
+        for (offset, (time, user, what)) in steps.into_iter().enumerate() {
+            let name = format!("u{user}");
+            let mut values = [None; COLUMNS];
+            values[0] = (user != 0).then_some(name.as_str());
+            prop_assert_eq!(kept.insert(&shape, (time, 0, offset as i64), false, values, &hasher), Inserted::New);
+            prop_assert_eq!(kept.insert(&shape, (time, 0, offset as i64), true, values, &hasher), Inserted::Repeat);
+            events.push((time, user));
+            if what > 0 {
+                kept.advance(&shape, time);
+                head = head.max(time);
+            }
+            if what == 3 {
+                let cut = head - window - 5;
+                kept.prune(&shape, cut, &hasher);
+                events.retain(|(time, _)| *time > cut);
+            }
+            if head > i64::MIN {
+                prop_assert_eq!(kept.tally().values(&shape), naive(&events, window, head));
+            }
+            let mut swept = BTreeMap::new();
+            kept.sweep(&shape, (10, 50), &mut scratch, |end, tally, run| {
+                swept.insert(end, (tally.values(&shape), run.iter().len() as u64));
+                true
+            });
+            let ends = events.iter().map(|event| event.0).filter(|end| (10..=50).contains(end));
+            let wanted: BTreeMap<_, _> = ends
+                .map(|end| (end, naive(&events, window, end)))
+                .map(|(end, values)| (end, (values.clone(), values[0])))
+                .collect();
+            prop_assert_eq!(swept, wanted);
+        }
+    }
+}
+
+const RULE: &str = "key: [src_ip], window: \"5m\", agg: #{ n: count(), users: distinct(user), most: max_per(user) },
+    at_least: #{ n: 6, users: 3, most: 2 }, dedup: \"10m\"";
+
+/// Which (address, bucket) fire, by definition: those with an event whose window satisfies the gate.
+fn by_definition(events: &[(i64, u8, u8)]) -> BTreeSet<(String, i64)> {
+    let mut fired = BTreeSet::new();
+    for ip in 0..3 {
+        let own: Vec<Logon> = events.iter().filter(|e| e.1 == ip).map(|(time, _, user)| (*time, user + 1)).collect();
+        for (end, _) in &own {
+            let values = naive(&own, 300, *end);
+            if values[0] >= 6 && values[1] >= 3 && values[2] >= 2 {
+                fired.insert((format!("192.0.2.{ip}"), (START + end).div_euclid(600)));
+            }
+        }
+    }
+    fired
+}
+
+/// (address, bucket) of what fired; the bucket is read from the alert.
+fn fired(bench: &Bench) -> BTreeSet<(String, i64)> {
+    (0..bench.found.len())
+        .map(|at| {
+            let until = bench.alert(at)["unmapped"]["authseal"]["dedup_until"].as_i64().unwrap();
+            (bench.found[at].key[0].1.clone(), until / 600_000 - 1)
+        })
+        .collect()
+}
+
+/// Reads the events of each partition in the order of the event's time plus a delay that stays within the lateness;
+/// `turns` says which partition is next.
+fn read(events: &[(i64, u8, u8)], spread: &[u8], delays: &[i64], turns: &[u8], partitions: u32) -> Bench {
+    let mut bench = Bench::new(load(&counting(RULE, "")), partitions);
+    let mut queues = vec![Vec::new(); partitions as usize];
+    for (at, event) in events.iter().enumerate() {
+        let partition = usize::from(spread[at % spread.len()]) % partitions as usize;
+        queues[partition].push((event.0 + delays[at % delays.len()], at));
+    }
+    for queue in &mut queues {
+        queue.sort_unstable();
+        queue.reverse();
+    }
+    let mut turn = turns.iter().cycle();
+    while queues.iter().any(|queue| !queue.is_empty()) {
+        let mut partition = usize::from(*turn.next().unwrap()) % queues.len();
+        while queues[partition].is_empty() {
+            partition = (partition + 1) % queues.len();
+        }
+        let (_, at) = queues[partition].pop().unwrap();
+        let (time, ip, user) = events[at];
+        bench.event(partition, failed(time, &format!("{at}"), &format!("u{user}"), &format!("192.0.2.{ip}")));
+    }
+    bench.idle();
+    bench
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_fires_does_not_depend_on_how_partitions_are_interleaved(
+        events in proptest::collection::vec((0i64..4000, 0u8..3, 0u8..6), 1..250),
+        spread in proptest::collection::vec(0u8..4, 1..50),
+        delays in proptest::collection::vec(0i64..500, 1..20),
+        turns in proptest::collection::vec(0u8..4, 1..80),
+        partitions in 1u32..5,
+    ) {
+        let bench = read(&events, &spread, &delays, &turns, partitions);
+        prop_assert_eq!(bench.detector.totals().late, 0);
+        prop_assert_eq!(fired(&bench), by_definition(&events));
+        prop_assert_eq!(bench.found.len(), bench.ids().len(), "each once");
+        prop_assert_eq!(bench.deferred(), vec![None; partitions as usize]);
+    }
+}
+
+#[test]
+fn a_partition_that_is_hours_behind_still_counts() {
+    // an attack that no partition sees more than a third of; the partitions are read one after the other
+    let mut bench = Bench::new(load(&counting(RULE, "")), 3);
+    let events: Vec<(i64, u8, u8)> = (0..12).map(|n| (n * 20, 0, (n % 3) as u8)).collect();
+    for partition in 0..3 {
+        for (at, (time, _, user)) in events.iter().enumerate().filter(|(at, _)| at % 3 == partition) {
+            bench.event(partition, failed(*time, &format!("{at}"), &format!("u{user}"), "192.0.2.0"));
+        }
+        // the partition goes on for two hours, with the same address among others
+        for n in 0..240 {
+            let ip = if n == 100 { "192.0.2.0" } else { "192.0.2.200" };
+            bench.event(partition, failed(1000 + n * 30, &format!("{partition}-{n}"), "zoe", ip));
+        }
+    }
+    bench.idle();
+    assert_eq!(fired(&bench).into_iter().filter(|(ip, _)| ip == "192.0.2.0").count(), 1);
+    assert_eq!(bench.detector.totals().late, 0);
+}
+
+#[test]
+fn window_ends_that_are_too_many_to_look_at_again_at_once_wait_for_the_watermark() {
+    let rule = RULE.replace("n: 6, users: 3, most: 2", "n: 50, users: 3");
+    for evict in [false, true] {
+        let mut bench = Bench::with(load(&counting(&rule, "")), 2, if evict { 128 << 10 } else { 64 << 20 });
+        for n in 0..100 {
+            bench.event(0, failed(n, &format!("{n}"), if n % 2 == 0 { "ann" } else { "bob" }, "192.0.2.0"));
+        }
+        bench.event(0, failed(9_999, "later", "ann", "192.0.2.0"));
+        bench.event(1, failed(20, "third", "zoe", "192.0.2.0"));
+        assert_eq!((bench.found.len(), bench.deferred()), (0, vec![None, Some(100)]));
+        if evict {
+            for n in 0..20_000 {
+                let ip = format!("10.0.{}.{}", (n / 200) >> 8, (n / 200) & 255);
+                bench.event(0, failed(10_000, &format!("flood-{n}"), "ann", &ip));
+            }
+        } else {
+            bench.idle();
+        }
+        assert_eq!(fired(&bench).into_iter().filter(|(ip, _)| ip == "192.0.2.0").count(), 1, "evict: {evict}");
+        assert_eq!(bench.deferred()[1], None);
+        let first = &bench.found[0];
+        assert_eq!(first.position.to_string(), "main/auth/1/0@100", "the record whose judgement raised it");
+    }
+}
