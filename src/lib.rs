@@ -24,7 +24,7 @@
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
-//! 3. **Edges**, all I/O, behind small traits: `source`, [`store`], `publish`.
+//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
 //! 4. **Workflows**, which never import each other: `ingest`, `audit`.
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
 //!
@@ -37,7 +37,7 @@
 //! 3. [`detect`]: rules, windows in event time, findings.
 //! 4. [`segment`], [`manifest`], [`note`], [`chain`]: the formats, which are for ever. `docs/format.md` has them to
 //!    the byte.
-//! 5. [`store`], `source`, `publish`: the contracts first, then one implementation each for production and for
+//! 5. [`store`], [`source`], [`publish`]: the contracts first, then one implementation each for production and for
 //!    tests.
 //! 6. `ingest`: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
 //! 7. `audit`: the read path. It shares formats with ingest, and nothing else.
@@ -71,9 +71,11 @@ pub mod manifest;
 pub mod merkle;
 pub mod note;
 pub mod position;
+pub mod publish;
 pub mod record;
 pub mod retention;
 pub mod segment;
+pub mod source;
 pub mod store;
 pub mod store_info;
 pub mod telemetry;

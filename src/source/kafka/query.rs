@@ -1,0 +1,118 @@
+//! Questions to the cluster that wait for their answer: never asked on the poll thread.
+
+use super::{
+    Consumer,
+    faults::error,
+    ffi::{
+        self,
+        admin::{Asker, Failure, Spec},
+    },
+};
+use crate::{
+    error::{Error, Result},
+    manifest::Broker,
+    position::TopicPartition,
+    source::Commit,
+};
+use rdkafka::{TopicPartitionList, consumer::Consumer as _, types::RDKafkaRespErr as Code};
+use std::{sync::Arc, time::Duration};
+
+/// How long an answer may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// A request ends by its own timeout; we wait a little longer, so that its answer is never taken for another one's.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the group has committed for partitions, with the leader epoch of the record before.
+pub type Committed = Vec<(TopicPartition, Option<(Commit, Option<i32>)>)>;
+
+/// What the group has committed.
+pub fn committed(consumer: &Consumer, partitions: &[TopicPartition]) -> Result<Committed> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    let list = consumer.committed_offsets(list, TIMEOUT).map_err(|e| {
+        let code = e.rdkafka_error_code().map_or(-1, |code| code as i32);
+        error(code, "").context("what the group has committed cannot be read")
+    })?;
+    let mut found = Vec::with_capacity(partitions.len());
+    for entry in ffi::entries(&list) {
+        let partition = TopicPartition::new(entry.topic, entry.partition);
+        if entry.error != 0 {
+            return Err(error(entry.error, "").context(format!("what the group has committed for {partition}")));
+        }
+        let commit = Commit { offset: entry.offset, metadata: entry.metadata };
+        found.push((partition, (entry.offset >= 0).then_some((commit, entry.leader_epoch))));
+    }
+    Ok(found)
+}
+
+fn failed(partition: &TopicPartition, doing: &str, (code, words): Failure) -> Error {
+    error(code, &words).context(format!("{partition}: {doing}"))
+}
+
+/// Several offsets of one partition, asked for at the same time: what, and whether of stable records only.
+fn offsets(consumer: &Arc<Consumer>, partition: &TopicPartition, what: &[(Spec, bool)]) -> Result<Vec<i64>> {
+    let mut askers = Vec::with_capacity(what.len());
+    for (spec, committed) in what {
+        let asker = Asker::new(consumer.clone())?;
+        asker.ask_offsets(&[(&partition.topic, partition.partition, *spec)], *committed, TIMEOUT)?;
+        askers.push(asker);
+    }
+    let answer = |asker: Asker<_>| {
+        let late = || Error::retry(format!("{partition}: the brokers did not tell its offsets in time"));
+        let answer = asker.offsets(TIMEOUT + GRACE).ok_or_else(late)?;
+        let entries = answer.map_err(|f| failed(partition, "its offsets cannot be read", f))?;
+        let entry = entries.into_iter().next().ok_or_else(late)?;
+        match entry.error {
+            0 => Ok(entry.offset),
+            code => Err(failed(partition, "its offsets cannot be read", (code, String::new()))),
+        }
+    };
+    askers.into_iter().map(answer).collect()
+}
+
+/// The offsets that the broker has: first, and one after the last (not only stable ones).
+pub fn range(consumer: &Arc<Consumer>, partition: &TopicPartition) -> Result<(i64, i64)> {
+    let found = offsets(consumer, partition, &[(Spec::Earliest, true), (Spec::Latest, false)])?;
+    Ok((found[0], found[1]))
+}
+
+/// The first offset whose timestamp is at or after `timestamp`.
+pub fn offset_at(consumer: &Arc<Consumer>, partition: &TopicPartition, timestamp: i64) -> Result<Option<i64>> {
+    let found = offsets(consumer, partition, &[(Spec::At(timestamp), true)])?;
+    Ok(found.first().copied().filter(|offset| *offset >= 0))
+}
+
+/// The broker that leads a partition.
+fn leader(consumer: &Consumer, partition: &TopicPartition) -> Result<i32> {
+    let wrong = |code: i32| failed(partition, "its topic cannot be described", (code, String::new()));
+    let metadata = consumer
+        .fetch_metadata(Some(&partition.topic), TIMEOUT)
+        .map_err(|e| wrong(e.rdkafka_error_code().map_or(-1, |code| code as i32)))?;
+    let topic = metadata.topics().first().ok_or_else(|| wrong(Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32))?;
+    if let Some(code) = topic.error() {
+        return Err(wrong(code as i32));
+    }
+    let found = topic.partitions().iter().find(|p| p.id() == partition.partition);
+    let found = found.ok_or_else(|| wrong(Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION as i32))?;
+    Some(found.leader()).filter(|id| *id >= 0).ok_or_else(|| wrong(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32))
+}
+
+/// What the cluster says of a partition. The leader epoch is not asked for: it comes with the records.
+pub fn broker(consumer: &Arc<Consumer>, partition: &TopicPartition) -> Result<Broker> {
+    let topic = Asker::new(consumer.clone())?
+        .describe(&partition.topic, leader(consumer, partition)?, TIMEOUT)
+        .map_err(|f| failed(partition, "its topic cannot be described", f))?;
+    let what = [(Spec::Earliest, true), (Spec::Latest, true), (Spec::Latest, false)];
+    let found = offsets(consumer, partition, &what)?;
+    Ok(Broker {
+        cluster_id: consumer.client().fetch_cluster_id(TIMEOUT),
+        topic_id: topic.id,
+        partitions: Some(topic.partitions),
+        leader_epoch: None,
+        log_start: Some(found[0]),
+        last_stable: Some(found[1]),
+        high_watermark: Some(found[2]),
+    })
+}
