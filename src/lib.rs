@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Each arrow is a function that consumes the type on its left. Only [`store::put_new`] makes a [`store::Receipt`];
-//! only a receipt moves the sealed position. Decisions are pure functions that return enums (`ingest::plan`);
-//! effects happen at the edge, and are put in order in one place, the loop of `ingest`.
+//! only a receipt moves the sealed position. Decisions are pure functions that return enums ([`ingest::plan`]);
+//! effects happen at the edge, and are put in order in one place, the loop of [`ingest`].
 //!
 //! # Layers
 //!
@@ -25,7 +25,7 @@
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: `ingest`, `audit`.
+//! 4. **Workflows**, which never import each other: [`ingest`], `audit`.
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -39,7 +39,7 @@
 //!    the byte.
 //! 5. [`store`], [`source`], [`publish`]: the contracts first, then one implementation each for production and for
 //!    tests.
-//! 6. `ingest`: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
+//! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
 //! 7. `audit`: the read path. It shares formats with ingest, and nothing else.
 //!
 //! # Four promises
@@ -66,6 +66,7 @@ pub mod error;
 pub mod event;
 pub mod fault;
 pub mod health;
+pub mod ingest;
 pub mod layout;
 pub mod manifest;
 pub mod merkle;

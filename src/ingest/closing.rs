@@ -1,0 +1,86 @@
+//! What is done and committed, and how the workflow ends.
+
+use super::{
+    engine::{Engine, Told},
+    lane::State,
+    plan::CommitNote,
+    report,
+};
+use crate::{position::TopicPartition, source::Commit};
+use tokio::sync::mpsc;
+
+/// How the workflow ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether every record that was read lies in the store.
+    pub sealed: bool,
+    /// Whether every finding and dead letter was acknowledged.
+    pub published: bool,
+    /// Partitions that had stopped, with the reason.
+    pub stopped: Vec<(TopicPartition, String)>,
+}
+
+impl Engine {
+    /// What is to be committed: everything below it is sealed, judged and acknowledged.
+    pub(super) fn commits(&mut self) -> Vec<(TopicPartition, Commit)> {
+        let mut commits = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let Some(head) = &lane.head else { continue };
+            let deferred = self.detector.deferred(&lane.chain);
+            let done = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
+            let now = (done, head.sequence);
+            // while state is rebuilt the cursors are behind what was committed: never go back
+            if lane.committed.is_some_and(|before| done < before.0 || now == before) || done < lane.publish_from {
+                continue;
+            }
+            lane.committed = Some(now);
+            let commit = Commit { offset: done, metadata: CommitNote::of(head, lane.record_time).encode() };
+            commits.push((lane.partition.clone(), commit));
+        }
+        commits
+    }
+
+    pub(super) fn report(&mut self) {
+        let commits = self.commits();
+        if !commits.is_empty() {
+            self.control.commit(commits);
+        }
+        report::tell(self);
+    }
+
+    /// Seals what is buffered and waits for answers, within the deadline; then commits.
+    pub(super) async fn drain(&mut self, told: &mut mpsc::UnboundedReceiver<Told>) -> Summary {
+        let deadline = tokio::time::sleep(self.options.shutdown_deadline);
+        let mut deadline = std::pin::pin!(deadline);
+        loop {
+            let waiting: Vec<_> =
+                self.lanes.values().filter(|lane| lane.has_leaves()).map(|lane| lane.partition.clone()).collect();
+            waiting.iter().for_each(|partition| self.seal(partition));
+            if self.lanes.values().all(|lane| lane.under_way.is_none()) && self.outbox.len() == 0 {
+                break;
+            }
+            tokio::select! {
+                () = &mut deadline => break,
+                Some(told) = told.recv() => self.told(told),
+                () = self.outbox.settle_one() => {}
+            }
+        }
+        let commits = self.commits();
+        if !commits.is_empty()
+            && let Err(error) = self.control.commit_now(commits).await
+        {
+            // the next start finds what is sealed in the store, and publishes again under the same ids
+            self.status.fail("source", error.context("committing at shutdown").to_string());
+        }
+        report::tell(self);
+        let stopped = self.lanes.values().filter_map(|lane| match &lane.state {
+            State::Stopped(why) => Some((lane.partition.clone(), why.clone())),
+            _ => None,
+        });
+        Summary {
+            sealed: self.lanes.values().all(|lane| lane.under_way.is_none() && !lane.has_leaves()),
+            published: self.outbox.len() == 0,
+            stopped: stopped.collect(),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Records on their way through a lane: decode, judge, dead letters, leaf.
+
+use super::{
+    engine::{Engine, new_detector},
+    lane::{Lane, State},
+    options::Options,
+    outbox::Outbox,
+    plan::CommitNote,
+    report,
+    status::Notice,
+};
+use crate::{
+    detect::{Detector, Finding, Input},
+    error::Result,
+    position::TopicPartition,
+    publish,
+    record::{Gap, GapCause, RawRecord},
+    source::{Assigned, Batch, Commit},
+};
+
+impl Engine {
+    pub(super) fn batch(&mut self, batch: Batch) {
+        let now = (self.clock)();
+        let mut failed = None;
+        if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(|lane| lane.takes(batch.epoch)) {
+            lane.end = None;
+            for record in &batch.records {
+                match take(lane, record, now, &mut self.detector, &mut self.outbox, &mut self.findings, &self.options) {
+                    Ok(true) => {}
+                    // full: what follows is read again when the segment under way is sealed
+                    Ok(false) => {
+                        lane.state = State::Held;
+                        break;
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(error) = failed {
+            self.stop(&batch.partition, error.context(format!("partition {}", batch.partition)));
+        }
+        self.publish_findings();
+        if self.lanes.get(&batch.partition).is_some_and(|lane| matches!(lane.state, State::Held)) {
+            let (control, partition) = (self.control.clone(), batch.partition.clone());
+            tokio::spawn(async move { control.stop(&partition).await });
+        }
+        self.seal_if_due(&batch.partition);
+    }
+
+    fn publish_findings(&mut self) {
+        for finding in std::mem::take(&mut self.findings) {
+            let Some((partition, offset)) = self.newest_part(&finding) else { continue };
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            report::count_finding(&finding);
+            self.status.tell(&Notice::Finding(&finding));
+            if !finding.live || !self.options.alerts {
+                continue;
+            }
+            if lane.finding_held.is_none() && self.outbox.has_room() {
+                self.outbox.push(&partition, lane.generation, offset, publish::dead_letter::alert(&finding));
+            } else {
+                // the detector will not raise it again: it is held back from the commit, and raised anew when all is
+                // opened anew
+                lane.finding_held = Some(lane.finding_held.map_or(offset, |held| held.min(offset)));
+                self.status.fail(
+                    "publish:alerts",
+                    "too many messages wait for the broker: findings are held back until it has taken them".into(),
+                );
+            }
+        }
+    }
+
+    /// A record of the finding that was not done with when the work began. Without one, every record of it was
+    /// judged and everything acknowledged in an earlier life: it is raised again only because its state was rebuilt.
+    ///
+    /// The record that triggers a finding is not enough to go by: read again in another order, another one does.
+    fn newest_part(&self, finding: &Finding) -> Option<(TopicPartition, i64)> {
+        finding.reach.iter().find_map(|newest| {
+            let partition = newest.chain.topic_partition();
+            let lane = self.lanes.get(&partition)?;
+            (newest.offset >= lane.publish_from).then_some((partition, newest.offset))
+        })
+    }
+
+    pub(super) fn at_end(&mut self, partition: &TopicPartition, epoch: u64, end: i64) {
+        let now = (self.clock)();
+        let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.takes(epoch)) else { return };
+        if lane.topic.gaps_expected && end > lane.seal_next() {
+            // markers and aborted records at the end of the log: nothing will ever be delivered for them
+            let gap = Gap { from: lane.seal_next(), to: end, cause: GapCause::NotDelivered };
+            if let Err(error) = lane.push_gap(gap) {
+                return self.stop(partition, error);
+            }
+            lane.judge_next = lane.judge_next.max(end);
+            lane.dead_next = lane.dead_next.max(end);
+        }
+        lane.end = Some(end);
+        if lane.judge_next >= end {
+            self.detector.idle(&lane.chain, now, &mut self.findings);
+        }
+        self.publish_findings();
+    }
+
+    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, epoch: u64, log_start: i64, end: i64) {
+        let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.takes(epoch)) else { return };
+        match lane.out_of_range(log_start, end) {
+            Ok(()) => self.restart(partition),
+            Err(error) => self.stop(partition, error),
+        }
+    }
+
+    /// What found no room in the outbox is made again, now that there is room.
+    pub(super) fn make_again(&mut self) {
+        if self.lanes.values().any(|lane| lane.finding_held.is_some()) {
+            self.open_anew();
+        } else {
+            self.read_overflow_again();
+        }
+    }
+
+    /// What a restart does: forget the detector's state, rebuild it by replay, publish from where everything is done.
+    fn open_anew(&mut self) {
+        let going = self.lanes.values().filter(|lane| !matches!(lane.state, State::Stopped(_)));
+        let again: Vec<_> = going
+            .map(|lane| {
+                let deferred = self.detector.deferred(&lane.chain);
+                let offset = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
+                let metadata = lane.head.as_ref().map(|head| CommitNote::of(head, lane.record_time).encode());
+                let committed = metadata.map(|metadata| Commit { offset, metadata });
+                // without a head nothing was done yet
+                Assigned {
+                    partition: lane.partition.clone(),
+                    committed: committed.or_else(|| lane.found_committed.clone()),
+                }
+            })
+            .collect();
+        self.detector = new_detector(&self.options);
+        again.into_iter().for_each(|assigned| self.assigned(assigned));
+    }
+
+    /// Dead letters that found no room are derived again from their records.
+    fn read_overflow_again(&mut self) {
+        let behind = self.lanes.values_mut().filter(|lane| matches!(lane.state, State::Active { .. }));
+        let mut again = Vec::new();
+        for lane in behind {
+            if let Some(from) = lane.overflow.filter(|from| *from < lane.dead_next) {
+                lane.overflow = None;
+                lane.dead_next = from;
+                again.push(lane.partition.clone());
+            }
+        }
+        again.iter().for_each(|partition| self.restart(partition));
+    }
+}
+
+/// Passes a record along the three cursors of its lane. `false`: there is no room for its leaf, take it again later.
+fn take(
+    lane: &mut Lane,
+    record: &RawRecord,
+    now: i64,
+    detector: &mut Detector,
+    outbox: &mut Outbox,
+    findings: &mut Vec<Finding>,
+    options: &Options,
+) -> Result<bool> {
+    let offset = record.offset;
+    if offset < lane.read_next() {
+        return Ok(true); // delivered again after a seek
+    }
+    let seals = offset >= lane.seal_next();
+    if seals && !lane.builder.has_room(record) {
+        return Ok(false);
+    }
+    let decoded = lane.topic.decoder.decode(&lane.chain, record);
+    lane.record_time = Some(record.timestamp);
+    if offset >= lane.judge_next {
+        detector.judge(
+            &Input { chain: &lane.chain, offset, timestamp: record.timestamp, now, outcome: &decoded.outcome },
+            findings,
+        );
+        lane.judge_next = offset + 1;
+    }
+    if offset >= lane.dead_next {
+        let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| options.dead_letters);
+        match letter {
+            Some(letter) if lane.overflow.is_none() && outbox.has_room() => {
+                outbox.push(&lane.partition, lane.generation, offset, letter);
+            }
+            Some(_) => lane.overflow = Some(lane.overflow.map_or(offset, |o| o.min(offset))),
+            None => {}
+        }
+        lane.dead_next = offset + 1;
+    }
+    if seals {
+        lane.meter.record(record, &decoded);
+        lane.push(record, &decoded)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,279 @@
+//! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
+
+use super::{
+    options::{SealOptions, Topic},
+    plan,
+    report::Meter,
+};
+use crate::{
+    chain::Head,
+    error::{Error, Result},
+    manifest::Broker,
+    position::{ChainId, TopicPartition},
+    record::{Gap, GapCause, RawRecord},
+    segment::SegmentBuilder,
+    source::Commit,
+};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{task::AbortHandle, time::Instant};
+
+/// Log starts remembered, one for each time the broker was asked: an hour's worth.
+const STARTS: usize = 240;
+
+/// What a lane is doing.
+#[derive(Debug)]
+pub enum State {
+    /// Its place in store and broker is being looked up, or the source is being told where to begin.
+    Opening,
+    /// Records of this epoch are taken.
+    Active { epoch: u64 },
+    /// Reading pauses until the segment under way is sealed: its successor is full.
+    Held,
+    /// Something that a person must look at. Other lanes run on.
+    Stopped(String),
+}
+
+/// One assigned partition.
+pub struct Lane {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Which assignment: answers to an earlier one are void.
+    pub generation: u64,
+    /// The chain that seals it.
+    pub chain: Arc<ChainId>,
+    /// How it is read.
+    pub topic: Topic,
+    /// What it is doing.
+    pub state: State,
+    /// The newest segment in the store.
+    pub head: Option<Head>,
+    /// Leaves not yet on their way.
+    pub builder: SegmentBuilder,
+    /// When the first of them arrived.
+    pub first_at: Option<Instant>,
+    /// Bytes of the segment on its way; `None` when none is.
+    pub under_way: Option<usize>,
+    /// The task that seals it.
+    pub task: Option<AbortHandle>,
+    /// The next offset to judge.
+    pub judge_next: i64,
+    /// The next offset whose dead letter, if it has one, is published.
+    pub dead_next: i64,
+    /// Findings triggered from here on are published.
+    pub publish_from: i64,
+    /// The outbox was full at this offset: dead letters from here on are read again when there is room.
+    pub overflow: Option<i64>,
+    /// A finding triggered at this offset found no room in the outbox: everything is opened anew when there is room.
+    pub finding_held: Option<i64>,
+    /// What the broker last said.
+    pub broker: Broker,
+    /// When the broker's log began where: how fast retention comes after us.
+    starts: VecDeque<(Instant, i64)>,
+    /// The last stable offset, when everything up to it was delivered.
+    pub end: Option<i64>,
+    /// Timestamp of the last record read.
+    pub record_time: Option<i64>,
+    /// What the group had committed when the partition was assigned.
+    pub found_committed: Option<Commit>,
+    /// What was committed last.
+    pub committed: Option<(i64, u64)>,
+    /// When something was last sealed or found sealed.
+    pub sealed_at: Instant,
+    /// Its counters.
+    pub meter: Meter,
+    options: SealOptions,
+}
+
+impl Lane {
+    /// A lane whose place is not known yet.
+    pub fn new(partition: TopicPartition, generation: u64, chain: ChainId, topic: Topic, options: SealOptions) -> Self {
+        Self {
+            meter: Meter::new(&partition),
+            partition,
+            generation,
+            chain: Arc::new(chain),
+            topic,
+            state: State::Opening,
+            head: None,
+            builder: SegmentBuilder::new(0, options.codec, options.level),
+            first_at: None,
+            under_way: None,
+            task: None,
+            judge_next: 0,
+            dead_next: 0,
+            publish_from: 0,
+            overflow: None,
+            finding_held: None,
+            broker: Broker::default(),
+            starts: VecDeque::new(),
+            end: None,
+            record_time: None,
+            found_committed: None,
+            committed: None,
+            sealed_at: Instant::now(),
+            options,
+        }
+    }
+
+    /// Takes its place. Offsets that the broker no longer has become a gap.
+    pub fn open(&mut self, chain: Arc<ChainId>, head: Option<Head>, start: &plan::Start, read_from: i64) -> Result<()> {
+        self.chain = chain;
+        self.builder = SegmentBuilder::new(start.seal_from, self.options.codec, self.options.level);
+        if start.first > start.seal_from {
+            let cause = if head.is_none() { GapCause::BeforeChain } else { GapCause::Lost };
+            self.push_gap(Gap { from: start.seal_from, to: start.first, cause })?;
+        }
+        self.head = head;
+        self.judge_next = read_from;
+        self.dead_next = start.publish_from;
+        self.publish_from = start.publish_from;
+        Ok(())
+    }
+
+    /// Where the next leaf begins.
+    pub fn seal_next(&self) -> i64 {
+        self.builder.to()
+    }
+
+    /// The lowest offset that any cursor still wants.
+    pub fn read_next(&self) -> i64 {
+        self.seal_next().min(self.judge_next).min(self.dead_next)
+    }
+
+    /// The next offset to seal after what the store holds.
+    pub fn sealed_to(&self) -> i64 {
+        self.head.as_ref().map_or(0, |h| h.to)
+    }
+
+    /// Whether records of `epoch` are to be taken.
+    pub fn takes(&self, epoch: u64) -> bool {
+        matches!(self.state, State::Active { epoch: mine } if mine == epoch)
+    }
+
+    /// Leaves that wait, gap leaves included.
+    pub fn has_leaves(&self) -> bool {
+        self.builder.records() > 0
+    }
+
+    /// Bytes of memory held, those of the segment under way included.
+    pub fn memory(&self) -> usize {
+        self.builder.memory_bytes() + self.under_way.unwrap_or(0)
+    }
+
+    /// Appends a gap.
+    pub fn push_gap(&mut self, gap: Gap) -> Result<()> {
+        self.first_at.get_or_insert_with(Instant::now);
+        self.builder.push_gap(gap)
+    }
+
+    /// The gap that must be sealed before a record at `offset`, if offsets are missing.
+    pub fn gap_before(&self, offset: i64) -> Option<Gap> {
+        let from = self.seal_next();
+        let cause = if self.topic.gaps_expected { GapCause::NotDelivered } else { GapCause::Unexplained };
+        (offset > from).then_some(Gap { from, to: offset, cause })
+    }
+
+    /// Appends a record as a leaf, behind the gap before it. `decoded` is what became of it.
+    pub fn push(&mut self, raw: &RawRecord, decoded: &crate::record::Decoded) -> Result<()> {
+        if let Some(gap) = self.gap_before(raw.offset) {
+            self.push_gap(gap)?;
+        }
+        self.first_at.get_or_insert_with(Instant::now);
+        self.builder.push_record(raw, decoded)
+    }
+
+    /// Whether what waits is due to be sealed.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let aged = |first: Instant| now.duration_since(first) >= self.options.max_age;
+        self.has_leaves()
+            && (self.builder.records() >= self.options.max_records
+                || self.builder.uncompressed_bytes() >= self.options.max_bytes
+                || self.first_at.is_some_and(aged))
+    }
+
+    /// Whether an idle chain owes a sign of life: it has no segment yet, or the last one is old.
+    pub fn owes_heartbeat(&self, now: Instant) -> bool {
+        let caught_up = self.end.is_some_and(|end| self.seal_next() >= end);
+        let silent = now.duration_since(self.sealed_at) >= self.options.heartbeat;
+        !self.has_leaves() && self.under_way.is_none() && caught_up && (self.head.is_none() || silent)
+    }
+
+    /// Takes what waits out of the lane, to be sealed; the next leaf follows it.
+    pub fn take_builder(&mut self) -> SegmentBuilder {
+        let next = SegmentBuilder::new(self.builder.to(), self.options.codec, self.options.level);
+        self.first_at = None;
+        self.under_way = Some(self.builder.memory_bytes());
+        std::mem::replace(&mut self.builder, next)
+    }
+
+    /// A segment of ours lies in the store.
+    pub fn sealed(&mut self, head: Head) {
+        self.under_way = None;
+        self.task = None;
+        self.sealed_at = Instant::now();
+        self.head = Some(head);
+    }
+
+    /// Another writer's segment is the head now. Everything buffered goes: what it does not cover is read again,
+    /// without being judged twice.
+    pub fn adopted(&mut self, head: Head) {
+        self.builder = SegmentBuilder::new(head.to, self.options.codec, self.options.level);
+        self.first_at = None;
+        self.sealed(head);
+    }
+
+    /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.
+    pub fn out_of_range(&mut self, log_start: i64, end: i64) -> Result<()> {
+        if self.seal_next() > end {
+            return Err(Error::tampered(format!(
+                "source_truncated: chain {} expects offset {}, but the broker ends at {end}: the topic was \
+                     re-created or \
+                 truncated. Find out why; then open the next incarnation with `authseal chain reset`",
+                self.chain,
+                self.seal_next()
+            )));
+        }
+        if log_start > self.seal_next() {
+            self.push_gap(Gap { from: self.seal_next(), to: log_start, cause: GapCause::Lost })?;
+        }
+        self.judge_next = self.judge_next.max(log_start);
+        self.dead_next = self.dead_next.max(log_start);
+        self.overflow = self.overflow.map(|o| o.max(log_start));
+        Ok(())
+    }
+
+    /// Everything below it is sealed, judged and acknowledged.
+    pub fn done_to(&self, unacknowledged: Option<i64>, deferred: Option<i64>) -> i64 {
+        let cursors = [self.sealed_to(), self.judge_next, self.dead_next].into_iter();
+        let held = [self.overflow, self.finding_held, unacknowledged, deferred].into_iter().flatten();
+        cursors.chain(held).min().unwrap_or(0)
+    }
+
+    /// Takes down what the broker says.
+    pub fn heard(&mut self, broker: Broker) {
+        if let Some(log_start) = broker.log_start {
+            if self.starts.len() == STARTS {
+                self.starts.pop_front();
+            }
+            self.starts.push_back((Instant::now(), log_start));
+        }
+        self.broker = broker;
+    }
+
+    /// How long until the broker's retention overtakes what is sealed, at the pace of the last hour; `None` while the
+    /// log's start does not move.
+    pub fn time_to_loss(&self) -> Option<Duration> {
+        let ((first_at, first), (last_at, last)) = (self.starts.front()?, self.starts.back()?);
+        let (moved, took) = (last - first, last_at.duration_since(*first_at).as_secs_f64());
+        if moved <= 0 || took <= 0.0 {
+            return None;
+        }
+        let left = (self.sealed_to() - last).max(0) as f64;
+        Duration::try_from_secs_f64(left * took / moved as f64).ok()
+    }
+
+    /// How long ago the last segment was sealed or found.
+    pub fn seal_age(&self, now: Instant) -> Duration {
+        now.duration_since(self.sealed_at)
+    }
+}

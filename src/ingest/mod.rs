@@ -1,0 +1,23 @@
+//! The write path: records in, judged, sealed, acknowledged. The only place where effects are ordered.
+//!
+//! One task owns every lane and the detector, and decides; looking up, sealing and publishing are tasks of their own
+//! that report back. **Evidence first**: sealing never waits for publishing. **Two positions**: `sealed_to` is what
+//! the store holds, `done_to` (Kafka's commit) is what is sealed *and* judged *and* acknowledged.
+
+mod artifacts;
+mod closing;
+mod engine;
+mod intake;
+mod lane;
+mod opening;
+pub mod options;
+mod outbox;
+pub mod plan;
+mod report;
+mod seal;
+pub mod status;
+pub mod tail;
+
+pub use closing::Summary;
+pub use engine::run;
+pub use options::{Begin, Clock, Options, Parts, RetentionPolicy, SealOptions, Topic};

@@ -1,0 +1,140 @@
+//! Finding the place of a partition that was assigned: what the store holds, what the group committed, what the
+//! broker has.
+
+use super::{
+    engine::{Engine, LOOKUP_AGAIN, Told},
+    lane::Lane,
+    options::Begin,
+    plan::{self, CommitNote},
+    seal::Sealer,
+    tail::{self, Tail},
+};
+use crate::{
+    error::{Error, Result},
+    manifest::Broker,
+    position::{ChainId, TopicPartition},
+    source::{Assigned, Commit, SourceControl},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Where a partition begins, as looked up in store and broker.
+pub(super) struct Place {
+    pub(super) tail: Tail,
+    pub(super) broker: Broker,
+    pub(super) start: plan::Start,
+    pub(super) read_from: i64,
+}
+
+impl Engine {
+    pub(super) fn assigned(&mut self, assigned: Assigned) {
+        let partition = assigned.partition;
+        let Some(topic) = self.options.topics.get(&*partition.topic).cloned() else {
+            let error = Error::bug(format!("partition {partition} was assigned, but its topic is not configured"));
+            return self.status.fail("source", error.to_string());
+        };
+        self.revoked(&partition);
+        self.generation += 1;
+        let chain = ChainId {
+            cluster: self.options.cluster.clone(),
+            topic: partition.topic.to_string(),
+            partition: partition.partition.unsigned_abs(),
+            incarnation: 0,
+        };
+        let lookup = Lookup {
+            sealer: self.sealer.clone(),
+            control: self.control.clone(),
+            partition: partition.clone(),
+            chain: chain.clone(),
+            committed: assigned.committed,
+            begin: topic.begin,
+            horizon: self.options.rules.horizon(),
+            most: self.options.replay_records,
+        };
+        let (generation, tell) = (self.generation, self.tell.clone());
+        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone());
+        lane.found_committed = lookup.committed.clone();
+        self.lanes.insert(partition.clone(), lane);
+        // outside the loop, which must not wait for the store
+        tokio::spawn(async move {
+            if let Some(result) = lookup.until_known(|| tell.is_closed()).await {
+                // the loop may be gone: then nobody needs the answer
+                let _ = tell.send(Told::Found { partition, generation, result });
+            }
+        });
+    }
+}
+
+/// Everything needed to find the place of a partition.
+struct Lookup {
+    sealer: Arc<Sealer>,
+    control: Arc<dyn SourceControl>,
+    partition: TopicPartition,
+    chain: ChainId,
+    committed: Option<Commit>,
+    begin: Begin,
+    horizon: Duration,
+    most: i64,
+}
+
+impl Lookup {
+    /// Looks until the place is found, or cannot be. `None` when nobody waits any more.
+    async fn until_known(&self, abandoned: impl Fn() -> bool) -> Option<Result<Place>> {
+        loop {
+            match self.find().await {
+                Err(error) if error.is_retry() => {
+                    self.sealer.status.fail(&format!("partition:{}", self.partition), error.to_string());
+                    tokio::time::sleep(LOOKUP_AGAIN).await;
+                    if abandoned() {
+                        return None;
+                    }
+                }
+                result => return Some(result),
+            }
+        }
+    }
+
+    async fn find(&self) -> Result<Place> {
+        let (sealer, committed) = (&self.sealer, self.committed.as_ref());
+        let note = committed.and_then(|c| CommitNote::decode(&c.metadata));
+        let hint = note.filter(|n| n.incarnation == self.chain.incarnation).map(|n| n.sequence);
+        let tail = tail::find(&*sealer.store, &sealer.verifiers, &sealer.origin, self.chain.clone(), hint).await?;
+        let broker = self.control.broker(&self.partition).await?;
+        let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
+        let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
+        let read_from = self.with_horizon(&tail, &broker, start.read_from).await;
+        Ok(Place { read_from, tail, broker, start })
+    }
+
+    /// The offset at which a new chain begins; the plan applies the broker's bounds.
+    async fn begin_at(&self) -> Result<i64> {
+        match self.begin {
+            Begin::LogStart => Ok(0),
+            Begin::End => Ok(i64::MAX),
+            Begin::At(time) => Ok(self.control.offset_at(&self.partition, time).await?.unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Goes back as far as the rules need for their state. A topic that cannot say is read from where the work begins.
+    async fn with_horizon(&self, tail: &Tail, broker: &Broker, read_from: i64) -> i64 {
+        let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
+        let Some(newest) = newest.filter(|_| !self.horizon.is_zero()) else { return read_from };
+        let from = newest.saturating_sub(self.horizon.as_millis() as i64).max(0);
+        let floor = broker.log_start.unwrap_or(0).max(read_from - self.most);
+        match self.control.offset_at(&self.partition, from).await {
+            Ok(Some(offset)) => read_from.min(offset.max(floor)),
+            _ => read_from,
+        }
+    }
+}
+
+/// What the broker says now, or, when it does not answer, the ids that cannot have changed.
+pub(super) async fn ask_broker(control: &dyn SourceControl, partition: &TopicPartition, known: Broker) -> Broker {
+    match tokio::time::timeout(Duration::from_secs(3), control.broker(partition)).await {
+        Ok(Ok(broker)) => Broker {
+            cluster_id: broker.cluster_id.or(known.cluster_id),
+            topic_id: broker.topic_id.or(known.topic_id),
+            ..broker
+        },
+        _ => Broker { cluster_id: known.cluster_id, topic_id: known.topic_id, ..Broker::default() },
+    }
+}

@@ -1,0 +1,160 @@
+//! What the ingest workflow is told: settings with their units, and the parts it drives.
+
+use crate::{
+    decode::Decoder,
+    detect::{Limits, RuleSet},
+    note::{Signer, Verifiers},
+    publish::Publisher,
+    retention::{LockMode, Retention},
+    segment::Codec,
+    source::Source,
+    store::Store,
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// Wall clock: milliseconds since 1970. Passed in, so that a simulation can own it.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How one topic is read.
+#[derive(Clone)]
+pub struct Topic {
+    /// Decodes and validates its records.
+    pub decoder: Arc<Decoder>,
+    /// Whether offsets may be missing (transactions, compaction): then they are `not_delivered`, else `unexplained`.
+    pub gaps_expected: bool,
+    /// Where a new chain begins. What lies before is sealed as a gap `before_chain`.
+    pub begin: Begin,
+}
+
+/// Where a new chain begins to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// The first offset that the broker still has.
+    #[default]
+    LogStart,
+    /// The next record produced.
+    End,
+    /// The first record whose timestamp is at or after this: milliseconds since 1970.
+    At(i64),
+}
+
+/// When a segment is rolled, and how it is written.
+#[derive(Debug, Clone)]
+pub struct SealOptions {
+    /// Roll at this many leaves.
+    pub max_records: usize,
+    /// Roll at this many uncompressed bytes; at most 48 MiB, so that one more record fits under the format's 64 MiB.
+    pub max_bytes: usize,
+    /// Roll when this long has passed since the first record of the segment arrived.
+    pub max_age: Duration,
+    /// An idle chain seals a heartbeat this often.
+    pub heartbeat: Duration,
+    /// `next_by` of a manifest promises the next segment within `heartbeat` and this.
+    pub grace: Duration,
+    /// How blocks are compressed.
+    pub codec: Codec,
+    /// Compression level of the codec.
+    pub level: i32,
+    /// Bytes of all buffers together. When it is exceeded the largest segment rolls; when that does not help,
+    /// reading pauses.
+    pub memory: usize,
+    /// Segments sealed at the same time.
+    pub parallel: usize,
+}
+
+impl Default for SealOptions {
+    fn default() -> Self {
+        Self {
+            max_records: 200_000,
+            max_bytes: 32 << 20,
+            max_age: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(3600),
+            grace: Duration::from_secs(3600),
+            codec: Codec::Zstandard,
+            level: 1,
+            memory: 256 << 20,
+            parallel: 8,
+        }
+    }
+}
+
+/// How long what is sealed stays locked.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionPolicy {
+    /// Who may shorten it.
+    pub mode: LockMode,
+    /// How long, from the moment of sealing.
+    pub period: Duration,
+}
+
+impl RetentionPolicy {
+    /// The lock of an object sealed at `now` (milliseconds since 1970): whole seconds, rounded up.
+    pub fn at(&self, now: i64) -> Retention {
+        if self.mode == LockMode::None {
+            return Retention::NONE;
+        }
+        let until = now.saturating_add(self.period.as_millis() as i64);
+        Retention { mode: self.mode, until: Some((until + 999).div_euclid(1000) * 1000) }
+    }
+}
+
+/// Settings of the workflow.
+#[derive(Clone)]
+pub struct Options {
+    /// As in store.json.
+    pub origin: String,
+    /// Configured name of the Kafka cluster.
+    pub cluster: String,
+    /// Configured name of this instance.
+    pub instance: String,
+    /// Topics by name.
+    pub topics: HashMap<String, Topic>,
+    /// Rules in force.
+    pub rules: Arc<RuleSet>,
+    /// Bounds of the detector.
+    pub limits: Limits,
+    /// When and how to seal.
+    pub seal: SealOptions,
+    /// How to lock.
+    pub retention: RetentionPolicy,
+    /// Whether findings are published.
+    pub alerts: bool,
+    /// Whether rejections are published to the dead-letter topic.
+    pub dead_letters: bool,
+    /// At most this many records are read again before the committed offset, to rebuild the state of the rules.
+    pub replay_records: i64,
+    /// Messages that may wait for the broker's acknowledgement; beyond it dead letters are read again later.
+    pub outbox: usize,
+    /// How long a shutdown may take to seal what is buffered.
+    pub shutdown_deadline: Duration,
+}
+
+/// The parts it drives.
+pub struct Parts {
+    /// Where records come from.
+    pub source: Box<dyn Source>,
+    /// Where segments go.
+    pub store: Arc<dyn Store>,
+    /// Where findings and dead letters go.
+    pub publisher: Arc<dyn Publisher>,
+    /// Signs manifests.
+    pub signer: Arc<Signer>,
+    /// Keys whose segments are adopted: the signer's own, and those of the other writers.
+    pub verifiers: Arc<Verifiers>,
+    /// Wall clock.
+    pub clock: Clock,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_end_on_a_whole_second_and_never_too_early() {
+        let policy = RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(10) };
+        assert_eq!(policy.at(1_234).until, Some(12_000));
+        assert_eq!(policy.at(2_000).until, Some(12_000));
+        let none = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(10) };
+        assert_eq!(none.at(5), Retention::NONE);
+    }
+}

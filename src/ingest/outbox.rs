@@ -1,0 +1,168 @@
+//! Messages that wait for the broker's acknowledgement. They hold back the commit, never the seal.
+
+use super::status::Status;
+use crate::{
+    detect::ocsf,
+    error::{Error, Result},
+    position::TopicPartition,
+    publish::{Outgoing, Publisher, Stream, dead_letter},
+    telemetry,
+};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Pause before a message is sent again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Pause before a message that the broker refuses for good, even trimmed, is tried again.
+const REFUSED: Duration = Duration::from_secs(30);
+
+struct Waiting {
+    partition: TopicPartition,
+    generation: u64,
+    offset: i64,
+    message: Outgoing,
+}
+
+/// Messages under way, by the partition and offset of the record that triggered them.
+pub struct Outbox {
+    publisher: Arc<dyn Publisher>,
+    status: Arc<Status>,
+    flying: FuturesUnordered<BoxFuture<'static, (Waiting, Result<()>)>>,
+    pending: HashMap<TopicPartition, (u64, BTreeMap<i64, u32>)>,
+    limit: usize,
+    /// Messages under way, by stream.
+    counts: [usize; 2],
+}
+
+impl Outbox {
+    /// An empty outbox for at most `limit` messages.
+    pub fn new(publisher: Arc<dyn Publisher>, status: Arc<Status>, limit: usize) -> Self {
+        Self { publisher, status, flying: FuturesUnordered::new(), pending: HashMap::new(), limit, counts: [0; 2] }
+    }
+
+    /// Whether another message fits.
+    pub fn has_room(&self) -> bool {
+        self.flying.len() < self.limit
+    }
+
+    /// Whether at least half of it is free.
+    pub fn is_relaxed(&self) -> bool {
+        self.flying.len() <= self.limit / 2
+    }
+
+    /// Messages under way.
+    pub fn len(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Messages under way, by the name of their stream.
+    pub fn by_stream(&self) -> [(&'static str, usize); 2] {
+        [Stream::Alerts, Stream::DeadLetters].map(|stream| (names(stream).1, self.counts[stream as usize]))
+    }
+
+    /// Sends a message. `generation` is that of the partition's assignment.
+    pub fn push(&mut self, partition: &TopicPartition, generation: u64, offset: i64, message: Outgoing) {
+        let entry = self.pending.entry(partition.clone()).or_insert_with(|| (generation, BTreeMap::new()));
+        if entry.0 != generation {
+            *entry = (generation, BTreeMap::new());
+        }
+        *entry.1.entry(offset).or_default() += 1;
+        let waiting = Waiting { partition: partition.clone(), generation, offset, message };
+        self.send(waiting, Duration::ZERO);
+    }
+
+    /// The lowest offset of a partition whose messages are not all acknowledged.
+    pub fn lowest(&self, partition: &TopicPartition) -> Option<i64> {
+        self.pending.get(partition)?.1.keys().next().copied()
+    }
+
+    /// Forgets a partition that is no longer ours: its next owner publishes again.
+    pub fn forget(&mut self, partition: &TopicPartition) {
+        self.pending.remove(partition);
+    }
+
+    /// Waits for an answer of the broker and deals with it. Pends for ever while nothing is under way.
+    pub async fn settle_one(&mut self) {
+        let Some((waiting, result)) = self.flying.next().await else {
+            return std::future::pending().await;
+        };
+        let (part, stream) = names(waiting.message.stream);
+        self.counts[waiting.message.stream as usize] -= 1;
+        let Err(error) = result else {
+            self.status.ok(part);
+            metrics::counter!(telemetry::PUBLISHED, "stream" => stream).increment(1);
+            self.acknowledged(&waiting);
+            return;
+        };
+        let current = self.pending.get(&waiting.partition).is_some_and(|p| p.0 == waiting.generation);
+        let kind = if error.is_retry() { "retry" } else { "permanent" };
+        metrics::counter!(telemetry::PUBLISH_FAILED, "stream" => stream, "kind" => kind).increment(1);
+        self.status.fail(part, error.to_string());
+        if current {
+            self.again(waiting, &error);
+        }
+    }
+
+    fn acknowledged(&mut self, waiting: &Waiting) {
+        let Some((generation, offsets)) = self.pending.get_mut(&waiting.partition) else { return };
+        if *generation != waiting.generation {
+            return;
+        }
+        if let Some(count) = offsets.get_mut(&waiting.offset) {
+            *count -= 1;
+            if *count == 0 {
+                offsets.remove(&waiting.offset);
+            }
+        }
+    }
+
+    /// A passing fault is tried again as it is; what will never be taken is trimmed, step by step, and says so.
+    /// Nothing is dropped: what is refused even so is tried again, now and then, until somebody has mended the topic.
+    fn again(&mut self, mut waiting: Waiting, error: &Error) {
+        if error.is_retry() {
+            return self.send(waiting, AGAIN);
+        }
+        match trimmed(&waiting.message) {
+            Some(smaller) => {
+                waiting.message = smaller;
+                self.send(waiting, Duration::ZERO);
+            }
+            None => self.send(waiting, REFUSED),
+        }
+    }
+
+    fn send(&mut self, waiting: Waiting, after: Duration) {
+        let publisher = self.publisher.clone();
+        self.counts[waiting.message.stream as usize] += 1;
+        self.flying.push(Box::pin(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let result = publisher.publish(waiting.message.clone()).await;
+            (waiting, result)
+        }));
+    }
+}
+
+/// A smaller form of the message, if there is one.
+fn trimmed(message: &Outgoing) -> Option<Outgoing> {
+    match message.stream {
+        Stream::DeadLetters => dead_letter::trim(message),
+        Stream::Alerts => {
+            let body = ocsf::trimmed(message.value.as_deref()?)?;
+            Some(dead_letter::trimmed_alert(message, body))
+        }
+    }
+}
+
+/// How a stream is called in readiness and in metrics.
+fn names(stream: Stream) -> (&'static str, &'static str) {
+    match stream {
+        Stream::Alerts => ("publish:alerts", "alerts"),
+        Stream::DeadLetters => ("publish:dead_letters", "dead_letters"),
+    }
+}

@@ -1,0 +1,178 @@
+//! Figures: what the workflow counts, and what it tells of its partitions once a second.
+
+use super::{
+    engine::Engine,
+    lane::{Lane, State},
+    status::LaneStatus,
+};
+use crate::{
+    detect::Finding,
+    manifest::{Manifest, SegmentKind},
+    position::TopicPartition,
+    record::{Decoded, GapCause, Outcome, RawRecord},
+    store::ReceiptKind,
+    telemetry::*,
+};
+use metrics::{counter, gauge};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Counters of one partition, looked up once: a lookup by labels costs 150 ns, a cached handle 5.
+pub struct Meter {
+    topic: String,
+    partition: String,
+    events: metrics::Counter,
+    rejections: metrics::Counter,
+    opaque: metrics::Counter,
+    bytes: metrics::Counter,
+}
+
+impl Meter {
+    /// Of a partition.
+    pub fn new(of: &TopicPartition) -> Self {
+        let labels = [("topic", of.topic.to_string()), ("partition", of.partition.to_string())];
+        let outcome = |outcome: &'static str| {
+            let [topic, partition] = labels.clone();
+            counter!(RECORDS, &[topic, partition, ("outcome", outcome.to_string())])
+        };
+        Self {
+            events: outcome("event"),
+            rejections: outcome("rejection"),
+            opaque: outcome("opaque"),
+            bytes: counter!(RECORD_BYTES, &labels),
+            topic: of.topic.to_string(),
+            partition: of.partition.to_string(),
+        }
+    }
+
+    /// Counts a record that becomes a leaf.
+    pub fn record(&self, raw: &RawRecord, decoded: &Decoded) {
+        self.bytes.increment(raw.size() as u64);
+        match &decoded.outcome {
+            Outcome::Event(_) => self.events.increment(1),
+            Outcome::Opaque => self.opaque.increment(1),
+            Outcome::Rejection(rejection) => {
+                self.rejections.increment(1);
+                counter!(REJECTIONS, "topic" => self.topic.clone(), "code" => rejection.code).increment(1);
+            }
+        }
+        if let Some(withheld) = &decoded.withheld {
+            counter!(WITHHELD, "topic" => self.topic.clone(), "code" => withheld.code).increment(1);
+        }
+    }
+
+    /// Counts a segment that lies in the store.
+    pub fn segment(&self, manifest: &Manifest, bytes: usize, receipt: &'static str) {
+        let labels = [("topic", self.topic.clone()), ("partition", self.partition.clone())];
+        let [topic, partition] = labels.clone();
+        let kind = match manifest.kind {
+            SegmentKind::Data => "data",
+            SegmentKind::Heartbeat => "heartbeat",
+            SegmentKind::Close => "close",
+        };
+        counter!(SEGMENTS, &[topic, partition, ("kind", kind.to_string())]).increment(1);
+        counter!(SEGMENT_BYTES, &labels).increment(bytes as u64);
+        counter!(RECEIPTS, "receipt" => receipt).increment(1);
+        for (cause, offsets) in GapCause::ALL.iter().zip(manifest.counts.gaps.all()) {
+            if offsets > 0 {
+                let [topic, partition] = labels.clone();
+                let labels = [topic, partition, ("cause", cause.name().to_string())];
+                counter!(GAP_OFFSETS, &labels).increment(offsets.unsigned_abs());
+            }
+        }
+    }
+}
+
+/// How a segment came to lie in the store.
+pub fn receipt_name(kind: ReceiptKind) -> &'static str {
+    match kind {
+        ReceiptKind::Created => "created",
+        ReceiptKind::OwnLostResponse => "own_lost_response",
+    }
+}
+
+/// Counts a finding.
+pub fn count_finding(finding: &Finding) {
+    let mode = if finding.live { "live" } else { "shadow" };
+    let severity = finding.severity.name();
+    counter!(FINDINGS, "rule" => finding.rule.clone(), "severity" => severity, "mode" => mode).increment(1);
+}
+
+/// Tells where every partition stands.
+pub(super) fn tell(engine: &Engine) {
+    let mut lanes = BTreeMap::new();
+    for lane in engine.lanes.values() {
+        let deferred = engine.detector.deferred(&lane.chain);
+        let done_to = lane.done_to(engine.outbox.lowest(&lane.partition), deferred);
+        let status = lane_status(lane, done_to);
+        gauges(lane, &status, engine.now());
+        lanes.insert(lane.partition.clone(), status);
+    }
+    for (stream, messages) in engine.outbox.by_stream() {
+        gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
+    }
+    gauge!(BUFFER_BYTES).set(engine.memory() as f64);
+    rules(engine);
+    engine.status.set_lanes(lanes);
+}
+
+/// What each rule did and costs, and what the detector holds.
+fn rules(engine: &Engine) {
+    for rule in engine.detector.rule_stats() {
+        let labels = [("rule", rule.id.clone())];
+        counter!(RULE_NANOSECONDS, &labels).absolute(rule.native_nanos + rule.script_nanos);
+        counter!(RULE_ERRORS, &labels).absolute(rule.errors);
+        gauge!(RULE_OFF, &labels).set(if rule.disabled { 1.0 } else { 0.0 });
+        let part = format!("rule:{}", rule.id);
+        match rule.first_errors.first().filter(|_| rule.disabled) {
+            Some(error) => engine.status.fail(&part, format!("switched off after its errors: {error}")),
+            None => engine.status.ok(&part),
+        }
+    }
+    let totals = engine.detector.totals();
+    gauge!(DETECTOR_BYTES).set(totals.bytes as f64);
+    counter!(LATE).absolute(totals.late);
+    counter!(EVICTED).absolute(totals.evicted);
+}
+
+fn lane_status(lane: &Lane, done_to: i64) -> LaneStatus {
+    let (state, error) = match &lane.state {
+        State::Opening => ("resolving", None),
+        State::Active { .. } => ("active", None),
+        State::Held => ("held", None),
+        State::Stopped(why) => ("stopped", Some(why.clone())),
+    };
+    LaneStatus {
+        state,
+        error,
+        sealed_to: lane.sealed_to(),
+        sequence: lane.head.as_ref().map(|h| h.sequence),
+        next: lane.read_next(),
+        end: lane.end.or(lane.broker.last_stable).or(lane.broker.high_watermark).map(|end| end.max(lane.read_next())),
+        log_start: lane.broker.log_start,
+        record_time: lane.record_time,
+        sealed_at: lane.head.as_ref().map(|h| h.times.sealed),
+        done_to,
+        buffered: lane.builder.records(),
+    }
+}
+
+fn gauges(lane: &Lane, status: &LaneStatus, now: i64) {
+    let labels = [("topic", lane.partition.topic.to_string()), ("partition", lane.partition.partition.to_string())];
+    gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
+    gauge!(DONE_OFFSET, &labels).set(status.done_to as f64);
+    gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
+    for state in ["resolving", "active", "held", "stopped"] {
+        let [topic, partition] = labels.clone();
+        let is = if status.state == state { 1.0 } else { 0.0 };
+        gauge!(LANE_STATE, &[topic, partition, ("state", state.to_string())]).set(is);
+    }
+    if let Some(end) = status.end {
+        let lag = (end - status.sealed_to).max(0);
+        gauge!(LAG_OFFSETS, &labels).set(lag as f64);
+        let behind = status.record_time.filter(|_| lag > 0).map_or(0, |time| now.saturating_sub(time).max(0));
+        gauge!(LAG_SECONDS, &labels).set(behind as f64 / 1000.0);
+    }
+    let loss = lane.time_to_loss().map_or(f64::INFINITY, |left| left.as_secs_f64());
+    gauge!(TIME_TO_LOSS, &labels).set(loss);
+}

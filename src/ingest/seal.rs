@@ -1,0 +1,208 @@
+//! One segment on its way into the store: finish, describe, recheck, sign, put, and judge who won.
+
+use super::{
+    options::{Clock, RetentionPolicy, SealOptions},
+    plan::{self, Rival},
+    status::Status,
+};
+use crate::{
+    chain::Head,
+    digest::Digest,
+    error::{Error, Kind, Result},
+    layout,
+    manifest::*,
+    note::{Signer, Verifiers},
+    position::ChainId,
+    segment::{self, Draft, Sealed, SegmentBuilder},
+    store::{self, Put, ReceiptKind, Store},
+    telemetry,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+/// Pauses between attempts: they double from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// What every sealing task needs.
+pub struct Sealer {
+    /// Where segments go.
+    pub store: Arc<dyn Store>,
+    /// Signs manifests.
+    pub signer: Arc<Signer>,
+    /// Keys whose segments are adopted.
+    pub verifiers: Arc<Verifiers>,
+    /// Wall clock.
+    pub clock: Clock,
+    /// As in store.json.
+    pub origin: String,
+    /// Who seals.
+    pub writer: Writer,
+    /// What is in force.
+    pub artifacts: Artifacts,
+    /// How to lock.
+    pub retention: RetentionPolicy,
+    /// How to write.
+    pub options: SealOptions,
+    /// Bounds the segments sealed at the same time.
+    pub permits: Arc<Semaphore>,
+    /// Set while our clock and the store's differ too much: nothing is sealed meanwhile.
+    pub clock_wrong: AtomicBool,
+    /// Told what goes wrong.
+    pub status: Arc<Status>,
+}
+
+/// A segment to seal.
+pub struct Job {
+    /// Which chain.
+    pub chain: Arc<ChainId>,
+    /// Its head.
+    pub head: Option<Head>,
+    /// Its leaves; empty for a heartbeat.
+    pub builder: SegmentBuilder,
+    /// What the broker says.
+    pub broker: Broker,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It lies in the store.
+    Sealed {
+        /// The new head.
+        head: Head,
+        /// The manifest, for those who watch.
+        manifest: Box<Manifest>,
+        /// Length of the object.
+        bytes: usize,
+        /// Whether an earlier attempt had landed without our knowing.
+        receipt: ReceiptKind,
+    },
+    /// Another writer had sealed its own segment there: it is the head now, and ours is void.
+    Adopted(Head),
+    /// The partition must stop.
+    Stop(Error),
+}
+
+impl Sealer {
+    /// Seals a segment. Ends only when it is known what lies at its key: a store that is down is waited for.
+    ///
+    /// If we crash here: before the put, nothing happened and the records are read again; after it, the next start
+    /// finds the segment as the head of the chain.
+    pub async fn seal(self: &Arc<Self>, job: Job) -> Outcome {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Outcome::Stop(Error::bug("the sealer was closed"));
+        };
+        self.wait_for_clock().await;
+        // a topic that was created again while we read it: nothing of it belongs into this chain
+        if let Some(Err(error)) = job.head.as_ref().map(|head| plan::check_same_topic(head, &job.broker)) {
+            return Outcome::Stop(error);
+        }
+        let (chain, head) = (job.chain.clone(), job.head.clone());
+        let this = self.clone();
+        let sealed = match tokio::task::spawn_blocking(move || this.build(job)).await {
+            Ok(Ok(sealed)) => sealed,
+            Ok(Err(error)) => return Outcome::Stop(error.context(format!("sealing chain {chain}"))),
+            Err(panic) => return Outcome::Stop(Error::bug(format!("sealing chain {chain} panicked")).caused_by(panic)),
+        };
+        self.put(&chain, head.as_ref(), sealed).await
+    }
+
+    async fn wait_for_clock(&self) {
+        while self.clock_wrong.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn build(&self, job: Job) -> Result<Sealed> {
+        let Job { chain, head, builder, broker } = job;
+        let draft = builder.finish()?;
+        let now = (self.clock)();
+        let manifest = self.describe(&chain, head.as_ref(), &draft, broker, now);
+        // a successor that our own rules would refuse must never be signed
+        crate::chain::follows(&self.origin, &chain, head.as_ref(), &manifest)
+            .map_err(|fault| Error::bug(format!("the new manifest does not follow its head: {}", fault.detail)))?;
+        let began = Instant::now();
+        let sealed = segment::seal(draft, manifest, &self.signer);
+        metrics::histogram!(telemetry::SEAL_SECONDS).record(began.elapsed().as_secs_f64());
+        sealed
+    }
+
+    fn describe(&self, chain: &ChainId, head: Option<&Head>, draft: &Draft, broker: Broker, now: i64) -> Manifest {
+        let sealed = head.map_or(now, |h| now.max(h.times.sealed + 1));
+        let start = head.is_none().then(|| Start { reason: StartReason::New, detail: String::new(), previous: None });
+        Manifest {
+            format: FORMAT.to_string(),
+            origin: self.origin.clone(),
+            chain: chain.clone(),
+            sequence: head.map_or(0, |h| h.sequence + 1),
+            previous: head.map(|h| h.hash),
+            start,
+            kind: if draft.offsets.from == draft.offsets.to { SegmentKind::Heartbeat } else { SegmentKind::Data },
+            offsets: draft.offsets,
+            counts: draft.counts,
+            root: draft.root,
+            body: Body { bytes: draft.body.len() as i64, sha256: Digest::of(&draft.body) },
+            schema: segment::schema_digest(),
+            times: Times { sealed, ..draft.times },
+            next_by: sealed + (self.options.heartbeat + self.options.grace).as_millis() as i64,
+            broker,
+            artifacts: self.artifacts,
+            writer: self.writer.clone(),
+            retention: self.retention.at(sealed),
+            index: None,
+        }
+    }
+
+    /// Puts until it is known whose bytes lie at the key. At most one put per chain is under way: the caller sees to
+    /// it.
+    async fn put(&self, chain: &ChainId, head: Option<&Head>, sealed: Sealed) -> Outcome {
+        let key = layout::segment_key(chain, sealed.manifest.sequence);
+        let mut pause = BACKOFF.0;
+        let began = Instant::now();
+        loop {
+            let put = store::put_new(&*self.store, &key, sealed.bytes.clone(), &sealed.manifest.retention).await;
+            match put {
+                Ok(Put::Ours(receipt)) => {
+                    self.status.ok("store");
+                    metrics::histogram!(telemetry::PUT_SECONDS).record(began.elapsed().as_secs_f64());
+                    return Outcome::Sealed {
+                        head: Head::of_sealed(&sealed),
+                        bytes: sealed.bytes.len(),
+                        manifest: Box::new(sealed.manifest),
+                        receipt: receipt.kind(),
+                    };
+                }
+                Ok(Put::Taken(stored)) => {
+                    self.status.ok("store");
+                    return match plan::judge_rival(&stored.bytes, &self.verifiers, &self.origin, chain, head, &key) {
+                        Rival::Adopt(opened) => Outcome::Adopted(Head::of_opened(&opened)),
+                        Rival::Foreign(error) => Outcome::Stop(error),
+                    };
+                }
+                Ok(Put::Marker) => {
+                    return Outcome::Stop(Error::tampered(format!(
+                        "{key} was to hold the next segment of chain {chain}, but a delete marker lies there and no \
+                             version: \
+                         somebody deleted it. Partition stopped; the others run on"
+                    )));
+                }
+                Err(error) if matches!(error.kind(), Kind::Retry | Kind::Config) => {
+                    // forbidden today may be allowed tomorrow, when somebody has mended the policy: nothing advances
+                    // meanwhile
+                    let reason = if error.is_retry() { "retry" } else { "config" };
+                    metrics::counter!(telemetry::PUT_RETRIES, "reason" => reason).increment(1);
+                    self.status.fail("store", error.context(format!("putting {key}")).to_string());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+                Err(error) => return Outcome::Stop(error.context(format!("putting {key}"))),
+            }
+        }
+    }
+}
