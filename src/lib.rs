@@ -25,7 +25,7 @@
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: [`ingest`], `audit`.
+//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`].
 //! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -40,7 +40,7 @@
 //! 5. [`store`], [`source`], [`publish`]: the contracts first, then one implementation each for production and for
 //!    tests.
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
-//! 7. `audit`: the read path. It shares formats with ingest, and nothing else.
+//! 7. [`audit`]: the read path. It shares formats with ingest, and nothing else.
 //!
 //! # Four promises
 //!
@@ -56,6 +56,7 @@
 //!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
 
 pub mod artifact;
+pub mod audit;
 pub mod avro;
 pub mod canonical;
 pub mod chain;

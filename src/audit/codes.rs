@@ -1,0 +1,220 @@
+//! Every reason code of an audit: which verdict it fails, what it means, what to do. `docs/verify.md` lists the same.
+
+use super::report::{Severity, Verdict};
+
+/// A reason code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// As in `--json`.
+    pub code: &'static str,
+    /// Whether it fails its verdict.
+    pub severity: Severity,
+    /// Which verdict it speaks of.
+    pub verdict: Verdict,
+    /// Whether the chain is broken there: what follows may be a consequence.
+    pub breaks: bool,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+const fn code(code: &'static str, verdict: Verdict, breaks: bool, advice: &'static str) -> Code {
+    Code { code, severity: Severity::Failure, verdict, breaks, advice }
+}
+
+const fn notice(code: &'static str, verdict: Verdict, advice: &'static str) -> Code {
+    Code { code, severity: Severity::Notice, verdict, breaks: false, advice }
+}
+
+use Verdict::{Completeness, Freshness, Integrity, Protection};
+
+const RESTORE: &str = "keep the object as evidence; compare it with a replica or an older version, find out from the \
+    storage's access log who wrote it, and check the key's other versions";
+const KEY: &str = "if the key is one of yours (another instance, a key that was rotated), give its verifier key too; \
+    otherwise somebody without your key wrote this object: keep it as evidence";
+const FORMAT: &str = "a program other than authseal wrote it, or a newer version did: check with the newest authseal \
+    before you draw conclusions, and keep the object as evidence";
+const LINK: &str = "one of the two segments is not the one that was sealed there, or two writers sealed the same \
+    chain: compare both with a replica and with the log of the instance that the manifest names";
+const MISSING: &str = "look for delete markers and in the storage's access log; restore the object from a replica: its \
+    bytes prove themselves";
+const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
+    topic, and find out from the sources what these offsets held";
+
+/// All of them: first those of one segment, then of a chain, then of the store.
+pub static CODES: &[Code] = &[
+    code("not_a_segment", Integrity, true, RESTORE),
+    code("header_form", Integrity, true, RESTORE),
+    code("note_form", Integrity, true, RESTORE),
+    code("unknown_key", Integrity, true, KEY),
+    code("signature", Integrity, true, RESTORE),
+    code("manifest_form", Integrity, true, FORMAT),
+    code("manifest_unknown_field", Integrity, true, FORMAT),
+    code("key_name", Integrity, true, KEY),
+    code("schema_digest", Integrity, true, RESTORE),
+    code("schema_form", Integrity, true, FORMAT),
+    code("sync_marker", Integrity, true, RESTORE),
+    code("body_length", Integrity, true, RESTORE),
+    code("body_digest", Integrity, true, RESTORE),
+    code("block_form", Integrity, true, FORMAT),
+    code("codec", Integrity, true, FORMAT),
+    code("leaf_form", Integrity, true, FORMAT),
+    code("offsets", Integrity, true, FORMAT),
+    code("counts", Integrity, true, FORMAT),
+    code("times", Integrity, true, FORMAT),
+    code("root", Integrity, true, RESTORE),
+    code("format", Integrity, true, FORMAT),
+    code("origin", Integrity, true, LINK),
+    code("chain_id", Integrity, true, LINK),
+    code("sequence", Integrity, true, LINK),
+    code("after_close", Integrity, true, LINK),
+    code("previous", Integrity, true, LINK),
+    code("start", Integrity, true, LINK),
+    code("offsets_gap", Completeness, true, LINK),
+    code("offsets_overlap", Integrity, true, LINK),
+    code("sealed_time", Integrity, true, LINK),
+    code("cluster_changed", Integrity, true, LINK),
+    code("topic_changed", Integrity, true, LINK),
+    code(
+        "segment_misplaced",
+        Integrity,
+        true,
+        "the object is genuine and lies under the wrong key: find out from the storage's access log who put it there, \
+         and restore what belongs there",
+    ),
+    code(
+        "origin_mismatch",
+        Integrity,
+        true,
+        "store.json or the segments come from another store: find out which of them was replaced",
+    ),
+    code("missing_segment", Completeness, true, MISSING),
+    code(
+        "offsets_before_start",
+        Completeness,
+        false,
+        "the chain begins in the middle of its partition and does not say why: whatever was before should be a gap \
+         with the cause before_chain",
+    ),
+    code(
+        "unreadable",
+        Completeness,
+        true,
+        "check the permission to read this object (s3:GetObjectVersion, the file's mode), the disk, and the object's \
+         encryption key, then verify again",
+    ),
+    code("gap_lost", Completeness, false, SOURCE),
+    code(
+        "gap_unexplained",
+        Completeness,
+        false,
+        "a topic that should have no holes has one: if it is compacted or written in transactions, say so in the \
+         configuration; otherwise compare with the broker's log",
+    ),
+    notice("gap_skipped", Completeness, "an operator passed over these offsets: ask for the reason that was recorded"),
+    notice(
+        "gaps_not_listed",
+        Completeness,
+        "the counts of the chain hold all of them; read the segment's leaves for each one",
+    ),
+    notice(
+        "sealed_in_future",
+        Integrity,
+        "compare this machine's clock with another; if it is right, the sealing instance's clock was wrong",
+    ),
+    code(
+        "incarnation_link",
+        Integrity,
+        false,
+        "the incarnation before ended with another segment than its successor says: its last segments were removed or \
+         replaced, or added later: compare with a replica",
+    ),
+    code("incarnation_missing", Completeness, false, MISSING),
+    code(
+        "chain_missing",
+        Completeness,
+        false,
+        "no segment of this partition is in the store: its folder was removed, or no instance has sealed it yet: look \
+         whether it is assigned, and verify again after its first heartbeat",
+    ),
+    code(
+        "no_chains",
+        Completeness,
+        false,
+        "an empty store proves nothing: check the path, the bucket and the prefix, and whether anything was sealed yet",
+    ),
+    code(
+        "store_json_missing",
+        Completeness,
+        false,
+        "check the path, the bucket and the prefix; if they are right, restore store.json from a replica",
+    ),
+    code(
+        "store_json_invalid",
+        Integrity,
+        false,
+        "somebody changed store.json, or a newer version wrote it: compare it with a replica or an older version",
+    ),
+    code(
+        "unexpected_object",
+        Integrity,
+        false,
+        "no version of this layout writes such a key: find out from the storage's access log who did, and move it away \
+         once it is kept as evidence",
+    ),
+    code("artifact_missing", Completeness, false, MISSING),
+    code("artifact_digest", Integrity, false, RESTORE),
+    code(
+        "shadow_version",
+        Protection,
+        false,
+        "keep all versions; find out from the storage's access log who wrote the later ones, and deny puts without \
+         If-None-Match in the bucket's policy",
+    ),
+    code(
+        "delete_marker",
+        Protection,
+        false,
+        "find out from the storage's access log who deleted it, deny s3:DeleteObject in the bucket's policy, and \
+         remove the marker",
+    ),
+    code(
+        "stale",
+        Freshness,
+        false,
+        "look whether an instance is assigned this partition, ready, and able to write to the store; if so, its newest \
+         segments were removed",
+    ),
+];
+
+/// A code that a newer core gives and this table does not have: a failure like any other.
+static UNKNOWN: Code = code("unknown", Integrity, true, FORMAT);
+
+/// What a code means; of one that is not known, the worst.
+pub(super) fn lookup(code: &str) -> &'static Code {
+    CODES.iter().find(|c| c.code == code).unwrap_or(&UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_code_is_here_once_and_in_the_manual() {
+        let manual = include_str!("../../docs/verify.md");
+        let mut seen = HashSet::new();
+        for code in CODES {
+            assert!(seen.insert(code.code), "{} is there twice", code.code);
+            assert!(manual.contains(&format!("| `{}` |", code.code)), "docs/verify.md does not explain {}", code.code);
+            assert!(!code.advice.is_empty());
+        }
+    }
+
+    #[test]
+    fn each_code_of_the_core_is_here() {
+        for (code, _) in crate::fault::code::ALL {
+            assert_eq!(lookup(code).code, *code, "{code} has no verdict");
+        }
+        assert_eq!(lookup("no such code").verdict, Verdict::Integrity);
+    }
+}
