@@ -26,7 +26,7 @@
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`audit`].
-//! 5. **Surfaces**, which parse, wire and render: `config`, `cli`, `demo`, `web`.
+//! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
 //!
@@ -60,7 +60,10 @@ pub mod audit;
 pub mod avro;
 pub mod canonical;
 pub mod chain;
+pub mod cli;
+pub mod config;
 pub mod decode;
+pub mod demo;
 pub mod detect;
 pub mod digest;
 pub mod error;
@@ -81,3 +84,4 @@ pub mod source;
 pub mod store;
 pub mod store_info;
 pub mod telemetry;
+pub mod web;

@@ -1,0 +1,103 @@
+//! `authseal config check`: everything that can be known before starting.
+
+use super::{
+    cost,
+    exit::{self, Failure},
+    print, print_json,
+};
+use crate::config::{self, Config};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::{fmt::Write, path::PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  authseal config check -c authseal.toml
+  authseal config check --partitions 64 --events-per-second 50000 --json";
+
+/// What the command is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration; show it resolved (secrets redacted), what it would connect to, and what it costs
+    Check {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_FILE, env = "AUTHSEAL_CONFIG")]
+        config: PathBuf,
+        #[command(flatten)]
+        load: cost::Load,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it.
+pub fn main(args: Args) -> Result<u8, Failure> {
+    let Command::Check { config: file, load, json } = args.command;
+    match Config::load(&file, &config::environment()) {
+        Err(problems) if json => {
+            print_json(&json!({ "ok": false, "problems": problems.to_json() }))?;
+            Ok(exit::USAGE)
+        }
+        Err(problems) => Err(problems.into()),
+        Ok(config) => {
+            let estimate = cost::estimate(&config, &load);
+            if json {
+                let cost = estimate.to_json(&load);
+                print_json(&json!({ "ok": true, "config": config.to_json(), "estimate": cost }))?;
+            } else {
+                print(&format!("{}\n{}\n{}", shown(&config), connections(&config), estimate.to_text(&load)))?;
+                for warning in &config.warnings {
+                    eprintln!("warning: {warning}");
+                }
+            }
+            Ok(exit::GOOD)
+        }
+    }
+}
+
+/// The resolved configuration, one setting a line.
+fn shown(config: &Config) -> String {
+    let mut text = format!("{} is good; resolved:\n", config.file.display());
+    let mut json = config.to_json();
+    if let Value::Object(settings) = &mut json {
+        settings.retain(|name, _| name != "file" && name != "warnings");
+    }
+    flatten("", &json, &mut text);
+    text
+}
+
+fn flatten(path: &str, value: &Value, text: &mut String) {
+    let below = |part: &str| if path.is_empty() { part.to_owned() } else { format!("{path}.{part}") };
+    match value {
+        Value::Null => {}
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| flatten(&below(key), value, text)),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().enumerate().for_each(|(place, value)| flatten(&below(&place.to_string()), value, text));
+        }
+        value => {
+            let _ = writeln!(text, "  {path} = {value}"); // writing to a string cannot fail
+        }
+    }
+}
+
+/// What the configuration would connect to.
+fn connections(config: &Config) -> String {
+    let topics: Vec<&str> = config.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let encrypted = if config.kafka.is_encrypted() { "encrypted" } else { "not encrypted" };
+    let mut text = String::from("would connect to:\n");
+    // writing to a string cannot fail
+    let _ = writeln!(text, "  Kafka             {} ({encrypted}), group {}", config.kafka.brokers, config.kafka.group);
+    let _ = writeln!(text, "  topics read       {}", topics.join(", "));
+    let _ = writeln!(text, "  topics written    {}, {}", config.alerts_topic, config.dead_letters_topic);
+    let _ = writeln!(text, "  store             {}", config.store.spec);
+    let _ = writeln!(text, "  would listen on   http://{}", config.http);
+    text
+}

@@ -1,0 +1,183 @@
+//! `authseal verify`: which store and which keys, how far the audit is, and its report.
+
+use super::{
+    exit::{self, Failure},
+    print,
+};
+use crate::{
+    audit::{self, Freshness, Progress, VerifyOptions},
+    config::duration as parse_duration,
+    note::Verifiers,
+    store::{self, StoreSpec},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    io::IsTerminal,
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  authseal verify ./authseal-demo/store --key ./authseal-demo/seal.vkey
+  authseal verify s3://evidence/prod --key seal.vkey --fresh --json
+  authseal verify 's3://evidence?endpoint=http://127.0.0.1:4566&region=us-east-1' --key seal.vkey
+
+A store is a folder or s3://BUCKET[/PREFIX]; behind a question mark: endpoint, region, path_style=true|false,
+checksum=when_required. Credentials come from the usual AWS places. docs/verify.md explains every reason code.";
+
+/// What the command is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A folder, or s3://BUCKET[/PREFIX]
+    #[arg(value_name = "STORE")]
+    store: String,
+    /// A verifier key, or a file of them; may be repeated
+    #[arg(long = "key", value_name = "VKEY_OR_FILE", required = true)]
+    keys: Vec<String>,
+    /// Fail when a chain has not kept its promise to be sealed again by now
+    #[arg(long, conflicts_with = "max_age")]
+    fresh: bool,
+    /// Fail when the newest segment of a chain is older than this: 90s, 15m, 2h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_age: Option<Duration>,
+    /// Segments checked at the same time [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a number and a unit: 90s, 15m, 2h, 7d".into())
+}
+
+/// Runs it.
+pub fn main(args: &Args) -> Result<u8, Failure> {
+    let spec = StoreSpec::parse(&args.store)?;
+    if let StoreSpec::Dir(path) = &spec
+        && !path.is_dir()
+    {
+        return Err(Failure::usage(format!("{} is not a folder", path.display())));
+    }
+    let keys = args.verifiers()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let store = store::open(&spec).await?;
+        let progress = Arc::new(Progress::default());
+        let drawing = tokio::spawn(draw(progress.clone()));
+        let report = audit::verify(store, &keys, args.options(progress)).await;
+        drawing.abort();
+        // ended before the report is printed, or the bar would be drawn into it
+        let _ = drawing.await;
+        report
+    })?;
+    if args.json {
+        print(&report.to_json()?)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    Ok(report.exit_code())
+}
+
+impl Args {
+    fn options(&self, progress: Arc<Progress>) -> VerifyOptions {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut options = VerifyOptions::new(i64::try_from(now).unwrap_or(i64::MAX));
+        options.jobs = self.jobs.map_or(options.jobs, usize::from);
+        options.freshness = match self.max_age {
+            Some(age) => Freshness::MaxAge(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+            None if self.fresh => Freshness::Promised,
+            None => Freshness::Tell,
+        };
+        options.progress = Some(progress);
+        options
+    }
+
+    /// The keys that may have signed. A text with two plus signs is a key; everything else is a file.
+    fn verifiers(&self) -> Result<Verifiers, Failure> {
+        let mut lines = String::new();
+        for key in &self.keys {
+            if key.matches('+').count() >= 2 && !Path::new(key).exists() {
+                lines.push_str(key);
+            } else {
+                let text = std::fs::read_to_string(key)
+                    .map_err(|e| Failure::usage(format!("--key: {key} is no verifier key, and no file: {e}")))?;
+                lines.push_str(&text);
+            }
+            lines.push('\n');
+        }
+        if lines.contains("PRIVATE+KEY") {
+            let message = "--key: that is a secret key: verifiers need what `authseal keys show` prints of it";
+            return Err(Failure::usage(message));
+        }
+        Verifiers::parse(&lines).map_err(|e| Failure { code: exit::USAGE, message: e.context("--key").to_string() })
+    }
+}
+
+/// Shows how far the audit is, where somebody looks.
+async fn draw(progress: Arc<Progress>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{bar:30} {pos}/{len} segments, {msg}, {elapsed} gone, {eta} to go";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    // clears the line when the task is dropped
+    let bar = Cleared(bar);
+    loop {
+        bar.0.set_length(progress.segments.load(Relaxed));
+        bar.0.set_position(progress.segments_done.load(Relaxed));
+        let (records, mib) = (progress.records.load(Relaxed), progress.bytes.load(Relaxed) >> 20);
+        bar.0.set_message(format!("{records} records, {mib} MiB"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Line::parse_from(["verify"].iter().chain(line)).args
+    }
+
+    #[test]
+    fn freshness_is_enforced_when_asked_for() {
+        for (line, freshness) in [
+            (&["s", "--key", "k"][..], Freshness::Tell),
+            (&["s", "--key", "k", "--fresh"], Freshness::Promised),
+            (&["s", "--key", "k", "--max-age", "2h"], Freshness::MaxAge(7_200_000)),
+        ] {
+            assert_eq!(args(line).options(Arc::default()).freshness, freshness);
+        }
+        assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--fresh", "--max-age", "2h"]).is_err());
+        assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--max-age", "2"]).is_err());
+    }
+
+    #[test]
+    fn a_secret_key_is_refused_where_a_verifier_key_belongs() {
+        let secret = args(&["store", "--key", "PRIVATE+KEY+a/seal+00000000+AA"]).verifiers();
+        assert!(secret.err().unwrap().message.contains("secret key"));
+        let absent = args(&["store", "--key", "no-such-file"]).verifiers();
+        assert!(absent.err().unwrap().message.contains("no-such-file"));
+    }
+}

@@ -1,0 +1,209 @@
+//! From the configuration to the parts of the workflow: the only place that knows every implementation.
+
+use super::run::Stop;
+use crate::{
+    artifact::File,
+    cli::rules,
+    config::{Config, Start, show_duration},
+    decode::Decoder,
+    detect::{Limits, RuleSet},
+    error::{Error, Result},
+    health::Health,
+    ingest::{
+        self, Begin, Clock, Options, Parts, SealOptions, Topic,
+        status::{Notice, Status},
+    },
+    note::Verifiers,
+    publish::kafka::{KafkaPublisher, PublisherSettings},
+    source::kafka::{KafkaSettings, KafkaSource},
+    store::{self, Store, StoreSpec, selftest},
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// Records read again before the committed offset at most, to rebuild the state of the rules.
+const REPLAY_RECORDS: i64 = 5_000_000;
+/// Messages that may wait for the broker's acknowledgement.
+const OUTBOX: usize = 20_000;
+
+/// The wall clock: milliseconds since 1970.
+pub fn clock() -> Clock {
+    Arc::new(|| jiff::Timestamp::now().as_millisecond())
+}
+
+/// Connects everything, says to what, and runs until `stop`. An error if anything that was read could not be sealed.
+pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) -> Result<()> {
+    let clock = clock();
+    let store = open_store(&config, &clock).await?;
+    let options = options(&config)?;
+    let (rules, decode) = (options.rules.bundle().0, options.topics.len());
+    tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
+    let properties: std::collections::BTreeMap<String, String> =
+        config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let source = KafkaSource::connect(KafkaSettings {
+        instance: config.kafka.instance_id.clone(),
+        properties: properties.clone(),
+        queue_bytes: config.kafka.queue_bytes,
+        ..KafkaSettings::new(&config.kafka.brokers, &config.kafka.group, config.topics.iter().map(|t| &t.name))
+    })?;
+    let publisher = KafkaPublisher::connect(PublisherSettings {
+        brokers: config.kafka.brokers.clone(),
+        alerts: config.alerts_topic.clone(),
+        dead_letters: Some(config.dead_letters_topic.clone()),
+        properties,
+    })?;
+    tracing::info!(
+        brokers = config.kafka.brokers,
+        group = config.kafka.group,
+        topics = config.topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(","),
+        alerts = config.alerts_topic,
+        dead_letters = config.dead_letters_topic,
+        "reading from Kafka"
+    );
+    let signer = crate::note::Signer::parse(&config.seal.signer.secret_text())?;
+    let parts = Parts {
+        source: Box::new(source),
+        store,
+        publisher: Arc::new(publisher),
+        verifiers: Arc::new(Verifiers::of(&signer)),
+        signer: Arc::new(signer),
+        clock,
+    };
+    let status = Arc::new(Status::new(health, log));
+    let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
+    if !summary.published {
+        tracing::warn!("not every finding and dead letter was acknowledged: the next start publishes them again");
+    }
+    if let Some((partition, why)) = summary.stopped.first() {
+        return Err(Error::retry(format!(
+            "{} partitions had stopped, {partition} among them: {why}",
+            summary.stopped.len()
+        )));
+    }
+    if !summary.sealed {
+        return Err(Error::retry(
+            "not everything that was read could be sealed before the deadline: the next start reads it again",
+        ));
+    }
+    tracing::info!("everything that was read is sealed");
+    Ok(())
+}
+
+/// Opens the store, tries what it promises, and binds it to the origin.
+async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
+    if let StoreSpec::Dir(path) = &config.store.spec {
+        std::fs::create_dir_all(path)
+            .map_err(|e| Error::config(format!("store.path: creating {}", path.display())).caused_by(e))?;
+    }
+    let store = store::open(&config.store.spec).await?;
+    let ask = selftest::Ask {
+        lock: config.store.retention.mode,
+        confirm_compliance: config.store.confirm_compliance,
+        now: clock(),
+    };
+    let report = selftest::run(&*store, ask).await?;
+    for check in &report.checks {
+        tracing::info!(guarantee = check.guarantee.name(), state = ?check.state, "{}", check.text);
+    }
+    store::claim(&*store, &config.origin, clock()).await?;
+    tracing::info!(store = store.describe(), origin = config.origin, "the store keeps what evidence needs");
+    Ok(store)
+}
+
+fn options(config: &Config) -> Result<Options> {
+    let mut random = [0; 32];
+    let key = match &config.seal.withhold_key {
+        Some(key) => key.bytes(),
+        None => {
+            getrandom::fill(&mut random).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
+            &random
+        }
+    };
+    let mut topics = HashMap::new();
+    for topic in &config.topics {
+        let decoder = Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
+        let begin = match topic.start {
+            Start::LogStart => Begin::LogStart,
+            Start::End => Begin::End,
+            Start::At(time) => Begin::At(time),
+        };
+        topics.insert(
+            topic.name.clone(),
+            Topic { decoder: Arc::new(decoder), gaps_expected: topic.gaps_expected, begin },
+        );
+    }
+    let seal = &config.seal;
+    Ok(Options {
+        origin: config.origin.clone(),
+        cluster: config.cluster.clone(),
+        instance: config.instance.clone(),
+        topics,
+        rules: load_rules(config)?,
+        limits: Limits { state_bytes: config.rules.state_bytes, lateness: config.rules.lateness },
+        seal: SealOptions {
+            max_records: seal.max_records,
+            max_bytes: seal.max_bytes,
+            max_age: seal.max_age,
+            heartbeat: seal.heartbeat,
+            grace: seal.grace,
+            codec: seal.codec,
+            level: seal.level,
+            memory: seal.memory_bytes,
+            ..SealOptions::default()
+        },
+        retention: config.store.retention,
+        alerts: true,
+        dead_letters: true,
+        replay_records: REPLAY_RECORDS,
+        outbox: OUTBOX,
+        shutdown_deadline: seal.shutdown_deadline,
+    })
+}
+
+/// The rules of the folder that is configured; every problem is named.
+fn load_rules(config: &Config) -> Result<Arc<RuleSet>> {
+    let Some(dir) = &config.rules.dir else { return Ok(Arc::new(RuleSet::empty())) };
+    let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
+    let rules = RuleSet::load(&files).map_err(|problems| {
+        let place = |at: Option<(usize, usize)>| at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
+        let lines: Vec<String> =
+            problems.iter().map(|p| format!("{}/{}{}: {}", dir.display(), p.path, place(p.at), p.message)).collect();
+        Error::config(lines.join("\n"))
+    })?;
+    let needed = rules.horizon();
+    if needed > config.rules.replay_horizon {
+        let (set, needed) = (show_duration(config.rules.replay_horizon), show_duration(needed));
+        return Err(Error::config(format!(
+            "rules.replay_horizon is {set}, but the rules look back {needed}: raise it, or a restart would forget what \
+             they know",
+        )));
+    }
+    Ok(Arc::new(rules))
+}
+
+/// What is worth a line in the log.
+fn log(notice: &Notice<'_>) {
+    match notice {
+        Notice::Opened { chain, sequence, seal_from, read_from } => {
+            tracing::info!(%chain, ?sequence, seal_from, read_from, "partition opened");
+        }
+        Notice::Sealed { manifest, bytes } => tracing::info!(
+            chain = %manifest.chain,
+            sequence = manifest.sequence,
+            from = manifest.offsets.from,
+            to = manifest.offsets.to,
+            events = manifest.counts.events,
+            rejections = manifest.counts.rejections,
+            bytes,
+            "sealed"
+        ),
+        Notice::Adopted { chain, sequence } => {
+            tracing::warn!(%chain, sequence, "another writer sealed first: its segment is the head now");
+        }
+        Notice::Finding(finding) => {
+            tracing::info!(uid = finding.uid, live = finding.live, at = %finding.position, "{}", finding.title);
+        }
+        Notice::Stopped { partition, error } => tracing::error!(%partition, "stopped: {error}"),
+        Notice::Revoked { partition } => tracing::info!(%partition, "partition went to another instance"),
+        Notice::Trouble { part, error } => tracing::warn!(part, "{error}"),
+    }
+}

@@ -1,0 +1,169 @@
+//! The configuration: one TOML file, `AUTHSEAL_…` variables over it, checked completely before anything starts.
+//!
+//! [`Settings`](settings) (as written) become a [`Config`] (resolved, valid, immutable). Everything that is wrong is
+//! reported at once, each at its line and column or under the name of its variable. Secrets come from files or from the
+//! environment, never from the file itself, and are never shown.
+
+mod check;
+mod de;
+mod kafka;
+mod problem;
+mod render;
+mod resolve;
+mod secret;
+mod settings;
+mod store;
+mod topics;
+mod tree;
+mod units;
+
+pub use kafka::Kafka;
+pub use problem::{Origin, Problem, Problems};
+pub(crate) use resolve::check_origin;
+pub use secret::{Key32, Secret};
+pub use store::Store;
+pub use topics::{Start, Topic};
+pub use units::{parse as duration, show as show_duration};
+
+use crate::{note::Signer, segment::Codec};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The name of the file when none is given.
+pub const DEFAULT_FILE: &str = "authseal.toml";
+
+/// Everything `authseal run` needs to know. Valid, and fixed for the life of the process.
+pub struct Config {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// Names the evidence for ever: the key names of seals and log derive from it.
+    pub origin: String,
+    /// Name of the Kafka cluster in chain ids.
+    pub cluster: String,
+    /// Name of this process in manifests.
+    pub instance: String,
+    /// How to reach Kafka.
+    pub kafka: Kafka,
+    /// What to read; at least one, names unique.
+    pub topics: Vec<Topic>,
+    /// Topic of the alerts.
+    pub alerts_topic: String,
+    /// Topic of the dead letters.
+    pub dead_letters_topic: String,
+    /// Rules.
+    pub rules: Rules,
+    /// When and how to seal.
+    pub seal: Seal,
+    /// Where to.
+    pub store: Store,
+    /// Where `/livez`, `/readyz` and `/metrics` answer.
+    pub http: SocketAddr,
+    /// What is logged.
+    pub log: Log,
+    /// What is allowed but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// Where rules lie and how much they may use.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// `None`: nothing is judged.
+    pub dir: Option<PathBuf>,
+    /// How far back a restart reads for the state of volatile rules.
+    pub replay_horizon: Duration,
+    /// Lateness up to which events are judged.
+    pub lateness: Duration,
+    /// Bytes of state over all rules.
+    pub state_bytes: usize,
+}
+
+/// When a segment is sealed, and how.
+pub struct Seal {
+    /// The key that signs, its name `<origin>/seal`.
+    pub signer: Signer,
+    /// The destroyable key of withheld values and pseudonyms. Without one, whoever seals makes up a key and forgets it:
+    /// withheld values can then never be compared with anything, and no topic may have `keep = "event"`.
+    pub withhold_key: Option<Key32>,
+    /// Roll at this many leaves.
+    pub max_records: usize,
+    /// Roll at this many uncompressed bytes; at most 48 MiB.
+    pub max_bytes: usize,
+    /// Roll when the first record has waited so long.
+    pub max_age: Duration,
+    /// Seal an empty segment when nothing came for so long.
+    pub heartbeat: Duration,
+    /// `next_by` = sealed + heartbeat + this.
+    pub grace: Duration,
+    /// Compression.
+    pub codec: Codec,
+    /// Its level; 0 where the codec has none.
+    pub level: i32,
+    /// Buffers of all partitions together.
+    pub memory_bytes: usize,
+    /// SIGTERM to exit, at most.
+    pub shutdown_deadline: Duration,
+}
+
+/// What is logged.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// One JSON object a line.
+    pub json: bool,
+    /// A filter such as `info` or `info,authseal::ingest=debug`.
+    pub level: String,
+}
+
+impl Config {
+    /// Reads `file` and lays the variables `env` over it (those that do not begin with `AUTHSEAL_` are passed over).
+    /// Relative paths in either are relative to the folder of the file.
+    pub fn load(file: &Path, env: &[(String, String)]) -> Result<Self, Problems> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(file, &text, env),
+            Err(error) => {
+                let message = format!("cannot be read: {error}; write one after authseal.example.toml");
+                Err(Problems::new(file.display().to_string(), vec![Problem::at(None, None, message)]))
+            }
+        }
+    }
+
+    /// The same with the text at hand.
+    pub fn parse(file: &Path, text: &str, env: &[(String, String)]) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut root = tree::parse(text, &mut problems);
+        tree::overlay(&mut root, env, &mut problems);
+        let read = de::read(&mut root);
+        problems.extend(read.problems);
+        resolve::resolve(file, &root, read.settings, problems)
+            .map_err(|list| Problems::new(file.display().to_string(), list))
+    }
+
+    /// Everything, resolved, secrets redacted: what `authseal config check` shows.
+    pub fn to_json(&self) -> serde_json::Value {
+        render::to_json(self)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Config({})", self.to_json())
+    }
+}
+
+/// The variables of this process that are settings. Those that are not Unicode cannot be settings and are passed over.
+pub fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with(tree::ENV_PREFIX)).collect()
+}
+
+/// The paths of all settings, places in arrays left out: `kafka.brokers`, `topics.name` …
+pub fn known_settings(example: &str) -> BTreeSet<String> {
+    let mut root = tree::parse(example, &mut Vec::new());
+    de::read::<settings::Settings>(&mut root).known
+}

@@ -1,0 +1,96 @@
+//! A resolved configuration for people and programs, secrets redacted.
+
+use super::{Config, Start, Topic, secret::REDACTED, units::show};
+use crate::{decode::Format, store::StoreSpec};
+use serde_json::{Map, Value, json};
+
+pub(super) fn to_json(config: &Config) -> Value {
+    let seal = &config.seal;
+    let properties: Map<String, Value> =
+        config.kafka.shown_properties().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let store = match &config.store.spec {
+        StoreSpec::Dir(path) => json!({ "kind": "dir", "path": path }),
+        StoreSpec::S3(s3) => json!({
+            "kind": "s3", "bucket": s3.bucket, "prefix": s3.prefix, "region": s3.region, "endpoint": s3.endpoint,
+            "path_style": s3.path_style, "checksum": if s3.when_required { "when_required" } else { "when_supported" },
+            "confirm_compliance": config.store.confirm_compliance,
+        }),
+    };
+    json!({
+        "file": config.file,
+        "origin": config.origin,
+        "cluster": config.cluster,
+        "instance": config.instance,
+        "kafka": {
+            "brokers": config.kafka.brokers,
+            "group": config.kafka.group,
+            "instance_id": config.kafka.instance_id,
+            "queue_mib": config.kafka.queue_bytes >> 20,
+            "properties": properties,
+        },
+        "topics": config.topics.iter().map(topic).collect::<Vec<_>>(),
+        "alerts": { "topic": config.alerts_topic },
+        "dead_letters": { "topic": config.dead_letters_topic },
+        "rules": {
+            "dir": config.rules.dir,
+            "replay_horizon": show(config.rules.replay_horizon),
+            "lateness": show(config.rules.lateness),
+            "state_mib": config.rules.state_bytes >> 20,
+        },
+        "seal": {
+            "key": REDACTED,
+            "verifier_key": seal.signer.verifier_key(),
+            "withhold_key": seal.withhold_key.as_ref().map(|_| REDACTED),
+            "max_records": seal.max_records,
+            "max_mib": seal.max_bytes >> 20,
+            "max_age": show(seal.max_age),
+            "heartbeat": show(seal.heartbeat),
+            "grace": show(seal.grace),
+            "codec": format!("{:?}", seal.codec).to_lowercase(),
+            "level": seal.level,
+            "memory_mib": seal.memory_bytes >> 20,
+            "shutdown_deadline": show(seal.shutdown_deadline),
+        },
+        "store": store,
+        "retention": {
+            "mode": config.store.retention.mode,
+            "period": (config.store.retention.mode != crate::retention::LockMode::None)
+                .then(|| show(config.store.retention.period)),
+        },
+        "http": { "listen": config.http },
+        "log": { "format": if config.log.json { "json" } else { "text" }, "level": config.log.level },
+        "warnings": config.warnings,
+    })
+}
+
+fn topic(topic: &Topic) -> Value {
+    let (format, schemas) = match &topic.spec.format {
+        Format::Avro { schema } => ("avro", json!(schema.as_ref().map(|file| &file.path))),
+        Format::Confluent { schemas } => {
+            let by_id: Map<String, Value> =
+                schemas.iter().map(|(id, file)| (id.to_string(), file.path.clone().into())).collect();
+            ("confluent", Value::Object(by_id))
+        }
+        Format::SingleObject { schemas } => {
+            ("single-object", schemas.iter().map(|file| Value::from(file.path.clone())).collect())
+        }
+        Format::Json => ("json", Value::Null),
+        Format::Opaque => ("opaque", Value::Null),
+    };
+    let start = match topic.start {
+        Start::LogStart => "log-start".into(),
+        Start::End => "end".into(),
+        Start::At(millis) => jiff::Timestamp::from_millisecond(millis).map_or(millis.to_string(), |t| t.to_string()),
+    };
+    json!({
+        "name": topic.name,
+        "format": format,
+        "schemas": schemas,
+        "source": topic.spec.source,
+        "tenant": topic.spec.tenant,
+        "keep": if topic.spec.keep_event_only { "event" } else { "value" },
+        "secret_fields": topic.spec.secret_fields,
+        "gaps": if topic.gaps_expected { "expected" } else { "none" },
+        "start": start,
+    })
+}
