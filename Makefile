@@ -1,0 +1,35 @@
+# The entry points of the repository. `make help` lists them.
+
+export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
+
+.PHONY: help build test test-hermetic test-live lint demo bench clean-services
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' Makefile
+
+build: ## build the binary, optimised
+	cargo build --locked --release
+	@echo "built $$CARGO_TARGET_DIR/release/authseal"
+
+test: ## everything: hermetic tests, then live ones against a real Kafka and S3 on loopback
+	@tests/services/run.sh all
+
+test-hermetic: ## fmt, clippy and the tests that need Rust alone
+	@tests/services/run.sh hermetic
+
+test-live: ## the tests against a real Kafka and S3
+	@tests/services/run.sh live
+
+lint: ## fmt and clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+demo: build ## seal and judge a made-up day, verify it, tamper with a copy: nothing to install
+	"$$CARGO_TARGET_DIR/release/authseal" demo
+
+bench: ## measure
+	cargo bench --locked
+
+clean-services: ## stop services that a killed run left behind, remove their data
+	@tests/services/clean.sh

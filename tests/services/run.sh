@@ -1,0 +1,291 @@
+#!/usr/bin/env bash
+# Runs the tests and sums them up.
+#
+#   tests/services/run.sh [hermetic|live|all] [CARGO-TEST-TARGET …]
+#
+#   hermetic   fmt, clippy and every test that needs Rust alone
+#   live       starts a real Apache Kafka and LocalStack's S3 on loopback and runs, one at a time, the tests called live_*, those
+#              that say they can use a service (AUTHSEAL_TEST_…), and the targets named behind; what the services need is
+#              installed below target/ on first use
+#   all        both (default)
+#
+# Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
+# process ids on every way out. With CI set, a service that cannot be had is a failure; otherwise it is said and left out.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=tests/services
+CARGO_TARGET_DIR=$("$here/target.sh")
+export CARGO_TARGET_DIR
+
+mode=${1:-all}
+[[ $# -eq 0 ]] || shift
+extra=("$@")
+case $mode in
+  hermetic | live | all) ;;
+  *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac
+
+mkdir -p "$CARGO_TARGET_DIR/test-runs"
+find "$CARGO_TARGET_DIR/test-runs" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + # logs of a week are enough
+run=$(mktemp -d "$CARGO_TARGET_DIR/test-runs/run.XXXXXX")
+summary=()   # lines of the table
+failed=0     # stages that failed
+stage=       # process group of the stage that runs
+services=()  # process groups of the services
+
+# --- ways out ---------------------------------------------------------------------------------------------------------
+
+alive() { kill -0 -- "-$1" 2>/dev/null; }
+
+# Stops a process group: politely, then not.
+stop() {
+  local group=$1 tries=100
+  kill -TERM -- "-$group" 2>/dev/null || true
+  while alive "$group" && ((tries-- > 0)); do sleep 0.1; done
+  kill -KILL -- "-$group" 2>/dev/null || true
+  wait "$group" 2>/dev/null || true
+}
+
+finish() {
+  local status=$?
+  trap '' INT TERM HUP # the cleaning is not interrupted
+  [[ -z $stage ]] || stop "$stage"
+  local group
+  for group in "${services[@]}"; do stop "$group"; done
+  rm -rf "$run/kafka" "$run"/*.pid
+  [[ -z ${s3_port:-} ]] || rm -rf "$CARGO_TARGET_DIR/services/localstack/data.$s3_port"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+# Runs a command as a stage: shown, logged, timed, its tests counted. It does not end the run when it fails.
+stage() {
+  local name=$1 log="$run/$1.log" begun=$SECONDS status=0 follow
+  shift
+  printf '\n=== %s: %s\n' "$name" "$*"
+  : > "$log"
+  # a session of its own, so that a signal to this script ends it with everything that it started
+  setsid "$@" > "$log" 2>&1 < /dev/null &
+  stage=$!
+  tail -n +1 -f -s 0.2 --pid="$stage" "$log" &
+  follow=$!
+  wait "$stage" || status=$?
+  wait "$follow" || true
+  stage=
+  local counts
+  counts=$(awk '/^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) ~ /^passed/) p += $i; if ($(i + 1) ~ /^failed/) f += $i
+      if ($(i + 1) ~ /^ignored/) g += $i } } END { if (NR && p + f + g) printf "%d passed, %d failed, %d ignored", p, f, g }' "$log")
+  local verdict=ok
+  if ((status)); then verdict=FAILED failed=$((failed + 1)); fi
+  summary+=("$(printf '%-8s %-6s %5ds  %s' "$name" "$verdict" $((SECONDS - begun)) "$counts")")
+  return 0
+}
+
+# A stage that could not run: a failure with CI set, a remark otherwise.
+missing() {
+  local verdict=missing
+  if [[ -n ${CI:-} ]]; then verdict=FAILED failed=$((failed + 1)); fi
+  summary+=("$(printf '%-8s %-6s %5ds  %s' "$1" "$verdict" 0 "$2")")
+  printf '\n=== %s: cannot run: %s\n' "$1" "$2" >&2
+}
+
+# --- what must be there -----------------------------------------------------------------------------------------------
+
+need() { command -v "$1" > /dev/null || lacks+=("$2"); }
+
+lacks=()
+need cargo "Rust 1.95 or later (cargo, rustfmt, clippy): https://rustup.rs"
+need gcc "a C compiler (Debian: gcc)"
+need g++ "a C++ compiler (Debian: g++)"
+need make "make (Debian: make)"
+need perl "perl, which builds OpenSSL (Debian: perl)"
+if ((${#lacks[@]})); then
+  printf 'cannot build; missing:\n' >&2
+  printf '  %s\n' "${lacks[@]}" >&2
+  exit 1
+fi
+need python3 "Python 3 (Debian: python3, python3-venv)"
+python3 -c 'import venv, ensurepip' 2> /dev/null || lacks+=("Python's venv (Debian: python3-venv)")
+need java "Java 17 or later (Debian: openjdk-17-jre-headless)"
+need mvn "Maven (Debian: maven)"
+need openssl "openssl, which makes the broker's certificates (Debian: openssl)"
+need flock "flock (Debian: util-linux)"
+java_major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1) || java_major=
+if [[ -n $java_major ]] && ((java_major < 17)); then lacks+=("Java 17 or later (this is $java_major)"); fi
+
+# --- hermetic ---------------------------------------------------------------------------------------------------------
+
+hermetic() {
+  local targets=() file name
+  for file in tests/*.rs tests/*/main.rs; do
+    [[ -e $file ]] || continue
+    name=${file#tests/}
+    name=${name%/main.rs}
+    name=${name%.rs}
+    [[ $name == live_* ]] || targets+=(--test "$name")
+  done
+  stage fmt cargo fmt --check
+  stage clippy cargo clippy --locked --all-targets -- -D warnings
+  # With CI set, tests fail that find no service: those called live_* are left out by name, the few others that can use
+  # one do without it here and come again with it.
+  stage test env -u CI cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
+  stage doc cargo test --locked --doc
+}
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+# The first of three free ports in a row, below the range that the system gives to clients.
+free_ports() {
+  python3 - << 'PYTHON'
+import contextlib, random, socket
+while True:
+    port = random.randrange(15000, 30000)
+    try:
+        with contextlib.ExitStack() as stack:
+            for offset in range(3):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
+    except OSError:
+        continue
+    print(port)
+    break
+PYTHON
+}
+
+# Starts a service in a session of its own. Its start time goes beside its id, so that `make clean-services` never stops another
+# process that got the same id later.
+service() {
+  local name=$1
+  shift
+  setsid "$@" > "$run/$name.log" 2>&1 < /dev/null &
+  local group=$!
+  services+=("$group")
+  printf '%s %s\n' "$group" "$(sed 's/.*) //' "/proc/$group/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$run/$name.pid"
+}
+
+# Waits until a check succeeds; says no when the service died or five minutes are over (a first use installs it).
+ready() {
+  local name=$1 group=${services[-1]} tries=600
+  shift
+  until "$@" > /dev/null 2>&1; do
+    if ! alive "$group" || ((tries-- <= 0)); then
+      printf '%s did not start; the end of its log:\n' "$name" >&2
+      tail -n 20 "$run/$name.log" >&2
+      stop "$group"
+      unset 'services[-1]'
+      return 1
+    fi
+    sleep 0.5
+  done
+}
+
+kafka_answers() {
+  java -cp "$kafka_jars/*" org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$kafka_port" --list
+}
+
+listens() { (exec 3<> "/dev/tcp/127.0.0.1/$1"); }
+
+s3_answers() {
+  python3 -c 'import sys, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5)' \
+    "http://127.0.0.1:$s3_port/"
+}
+
+# One broker for all tests: plaintext on the port, TLS and SASL two ports on. Another process may take the ports between the
+# choice and the start: three attempts.
+start_kafka() {
+  local attempt
+  for attempt in 1 2 3; do
+    kafka_port=$(free_ports)
+    rm -rf "$run/kafka"
+    KAFKA_HOME=$run/kafka service kafka "$here/tls-scram.sh" "$kafka_port"
+    # a listening port is cheap to ask for; an answer means that the broker serves
+    ready kafka listens "$kafka_port" && ready kafka kafka_answers && return 0
+    echo "Kafka: attempt $attempt failed" >&2
+  done
+  return 1
+}
+
+# Runs a start that installs something on its first use; two runs at once must not install over each other.
+first_use() {
+  local installed=$1
+  shift
+  if [[ -e $installed ]]; then "$@" && return; fi
+  exec 8> "$(dirname "$installed").lock"
+  flock 8
+  "$@" 8>&-
+  local status=$?
+  exec 8>&-
+  return $status
+}
+
+start_s3() {
+  local attempt
+  for attempt in 1 2 3; do
+    s3_port=$(free_ports)
+    service s3 "$here/localstack.sh" "$s3_port"
+    ready s3 s3_answers && return 0
+    echo "S3: attempt $attempt failed" >&2
+  done
+  return 1
+}
+
+# The Python that checks our bytes with code that is not ours.
+python_env() {
+  local home=$CARGO_TARGET_DIR/services/python wanted
+  mkdir -p "$home"
+  (
+    flock 9
+    # what several checks want, once: a marker with another content installs again
+    wanted=$(cat tests/*/requirements.txt | sed '/^ *#/d;/^ *$/d' | sort -u)
+    if [[ ! -e $home/installed || $(< "$home/installed") != "$wanted" ]]; then
+      rm -rf "$home/venv" "$home/installed"
+      python3 -m venv "$home/venv" &&
+        printf '%s\n' "$wanted" > "$home/wanted.txt" &&
+        "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r "$home/wanted.txt" &&
+        mv "$home/wanted.txt" "$home/installed"
+    fi
+  ) 9> "$home/lock" || return 1
+  AUTHSEAL_TEST_PYTHON=$home/venv/bin/python
+}
+
+live() {
+  local begun=$SECONDS targets=() name
+  if ((${#lacks[@]})); then
+    missing live "missing: $(printf '%s; ' "${lacks[@]}")"
+    return 0
+  fi
+  printf '\n=== services: Apache Kafka, S3 (LocalStack), Python; logs in %s\n' "$run"
+  kafka_jars=$PWD/target/services/kafka-jars
+  mkdir -p "$kafka_jars" "$CARGO_TARGET_DIR/services"
+  if ! python_env || ! first_use "$kafka_jars/complete" start_kafka || ! start_s3; then
+    missing live "a service did not start"
+    return 0
+  fi
+  summary+=("$(printf '%-8s %-6s %5ds  %s' services up $((SECONDS - begun)) "Kafka :$kafka_port, S3 :$s3_port")")
+  export AUTHSEAL_TEST_KAFKA=127.0.0.1:$kafka_port AUTHSEAL_TEST_KAFKA_CLI=$kafka_jars AUTHSEAL_TEST_PYTHON
+  export AUTHSEAL_TEST_KAFKA_TLS=127.0.0.1:$((kafka_port + 2)) AUTHSEAL_TEST_KAFKA_CA=$run/kafka/ca.pem
+  export AUTHSEAL_TEST_S3=http://127.0.0.1:$s3_port
+  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
+  unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3
+  export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
+  for name in $(grep -lE 'AUTHSEAL_TEST_(KAFKA|S3|PYTHON)' tests/*.rs tests/*/main.rs) "${extra[@]}"; do
+    name=${name#tests/} name=${name%/main.rs}
+    [[ ${name%.rs} == live_* ]] || targets+=(--test "${name%.rs}")
+  done
+  stage live cargo test --locked --no-fail-fast --test 'live_*' "${targets[@]}" -- --test-threads=1
+}
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+[[ $mode == live ]] || hermetic
+[[ $mode == hermetic ]] || live
+
+printf '\n=== summary (%s, %ds, logs in %s)\n' "$mode" "$SECONDS" "$run"
+printf '%s\n' "${summary[@]}"
+if ((failed)); then
+  printf '%d of %d stages FAILED\n' "$failed" "${#summary[@]}"
+  exit 1
+fi
