@@ -21,10 +21,18 @@ use super::{
 };
 use crate::{position::ChainId, record::Outcome};
 use ahash::RandomState;
-use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    sync::Arc,
+};
 
 /// How far before the wall clock an event may be and still move the window of its key, in microseconds.
 const AHEAD: i64 = 60_000_000;
+/// What events out of order have changed is looked at after so long at the latest, in milliseconds of wall clock: a
+/// finding does not wait for the watermark, and a key with many events is not swept more often than this.
+const SWEEP_AFTER: i64 = 5_000;
 /// Up to so many timers none is looked for that has become pointless.
 const FEW_TIMERS: usize = 1024;
 /// The source under which records that are no events move the watermark.
@@ -59,6 +67,14 @@ struct Timer {
     bucket: Option<i64>,
 }
 
+/// A key to sweep.
+struct Sweep {
+    /// When events out of order first changed it: milliseconds of wall clock.
+    since: i64,
+    slot: u32,
+    generation: u32,
+}
+
 /// Judges records. One instance sees the partitions that one process reads.
 pub struct Detector {
     rules: Arc<RuleSet>,
@@ -69,6 +85,8 @@ pub struct Detector {
     timers: BinaryHeap<Reverse<Timer>>,
     timer_number: u64,
     timers_before_cleaning: usize,
+    /// In the order in which they were changed.
+    sweeps: VecDeque<Sweep>,
     pub(super) raiser: Raiser,
     totals: Totals,
     lateness: i64,
@@ -92,6 +110,7 @@ impl Detector {
             timers: BinaryHeap::new(),
             timer_number: 0,
             timers_before_cleaning: FEW_TIMERS,
+            sweeps: VecDeque::new(),
             raiser: Raiser { counters, clock: None },
             totals: Totals::default(),
             lateness,
@@ -143,12 +162,13 @@ impl Detector {
         self.advance(chain, (source, id, time), input, out);
     }
 
-    /// Tells that everything up to the last stable offset of a partition was judged: its watermark follows the wall
-    /// clock. Say it again from time to time while there is nothing to read.
+    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds its
+    /// watermark follows the wall clock: say it again from time to time while there is nothing to read.
     pub fn idle(&mut self, chain: &Arc<ChainId>, now: i64, out: &mut Vec<Finding>) {
         let at = self.partitions.index(chain, now);
         self.partitions.idle(at, now);
         self.run_timers(now, out);
+        self.run_sweeps(now, out);
         self.make_room(u32::MAX, now, out);
     }
 
@@ -179,6 +199,7 @@ impl Detector {
         self.state.bytes()
             + self.repeats.bytes()
             + self.timers.capacity() * size_of::<Reverse<Timer>>()
+            + self.sweeps.capacity() * size_of::<Sweep>()
             + self.partitions.bytes()
     }
 
@@ -388,6 +409,24 @@ impl Detector {
     fn advance(&mut self, chain: u32, (source, id, time): (&str, u64, i64), input: &Input<'_>, out: &mut Vec<Finding>) {
         if self.partitions.note(chain, source, id, time, input.timestamp, input.now) {
             self.run_timers(input.now, out);
+        }
+        self.run_sweeps(input.now, out);
+    }
+
+    /// Events out of order have changed a key: it is swept within [`SWEEP_AFTER`].
+    pub(super) fn sweep_soon(&mut self, slot: u32, now: i64) {
+        self.sweeps.push_back(Sweep { since: now, slot, generation: self.state.generation(slot) });
+    }
+
+    fn run_sweeps(&mut self, now: i64, out: &mut Vec<Finding>) {
+        // a wall clock that was set back must not hold them up
+        let ripe = |sweep: &Sweep| !(sweep.since..sweep.since.saturating_add(SWEEP_AFTER)).contains(&now);
+        while self.sweeps.front().is_some_and(ripe) {
+            let Some(sweep) = self.sweeps.pop_front() else { return };
+            if self.state.generation(sweep.slot) == sweep.generation {
+                let rules = self.rules.clone();
+                self.sweep_dirty(&rules, sweep.slot, now, out);
+            }
         }
     }
 

@@ -59,7 +59,7 @@ impl Judging<'_, '_, '_> {
                 None => {}
             }
             if let Some(settle) = self.rule.spec.settle {
-                return self.wait(bucket, end, end.saturating_add(settle));
+                return self.wait(bucket, end, settle);
             }
         }
         let record = self.work.owned();
@@ -85,7 +85,8 @@ impl Judging<'_, '_, '_> {
     }
 
     /// The gate opens: its shape is judged once it has settled.
-    fn wait(&mut self, bucket: i64, trigger: i64, due: i64) {
+    fn wait(&mut self, bucket: i64, trigger: i64, settle: i64) {
+        let due = self.due(trigger, settle);
         let record = Deferred::new(self.work.owned(), self.work.chain);
         self.detector.partitions.defer(record.chain, record.record.offset);
         self.detector.set_timer(due, self.slot, Some(bucket));
@@ -93,13 +94,19 @@ impl Judging<'_, '_, '_> {
         self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting });
     }
 
+    /// When a shape has settled. Events that come after the watermark has passed them (a shipper that was cut off) get
+    /// as long to settle as others: what else belongs to their shape comes as late as they do.
+    fn due(&self, trigger: i64, settle: i64) -> i64 {
+        trigger.max(self.detector.partitions.low).saturating_add(settle)
+    }
+
     /// The gate of a bucket that waits already was open earlier than was known.
     fn opened_before(&mut self, bucket: i64, trigger: i64) {
-        let due = trigger.saturating_add(self.rule.spec.settle.unwrap_or(0));
+        let due = self.due(trigger, self.rule.spec.settle.unwrap_or(0));
         if let Some(waiting) =
             self.key.marks.iter_mut().find(|mark| mark.bucket == bucket).and_then(|mark| mark.waiting.as_mut())
         {
-            (waiting.trigger, waiting.due) = (trigger, due);
+            (waiting.trigger, waiting.due) = (trigger, due.min(waiting.due));
         }
         self.detector.set_timer(due, self.slot, Some(bucket));
     }
@@ -140,6 +147,7 @@ impl Judging<'_, '_, '_> {
         if fresh {
             let due = time.max(self.detector.partitions.low).saturating_add(self.shape.window / 8);
             self.detector.set_timer(due, self.slot, None);
+            self.detector.sweep_soon(self.slot, self.work.now);
         }
         self.remember(record);
     }
@@ -217,7 +225,8 @@ impl Detector {
                 }
                 let Some(waiting) = mark.waiting.take() else { continue };
                 self.partitions.release(waiting.record.chain, waiting.record.record.offset);
-                let span = (waiting.trigger.saturating_sub(shape.window), waiting.due);
+                let settled = waiting.trigger.saturating_add(rule.spec.settle.unwrap_or(0));
+                let span = (waiting.trigger.saturating_sub(shape.window), settled);
                 let run = window.over(shape, span, &mut self.scratch);
                 let case = Case {
                     rule: key.rule,

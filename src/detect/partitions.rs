@@ -8,14 +8,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// A partition that says nothing for so long, in milliseconds during which others do, no longer holds them back.
 const PATIENCE: i64 = 60_000;
+/// A partition is idle when it had nothing to read for so long, in milliseconds of wall clock. A producer that pauses
+/// in the middle of a backlog, or a reader that is faster, must not let the wall clock stand for the events to come.
+const QUIET: i64 = 10_000;
 
 struct Partition {
     id: Arc<ChainId>,
     mark: Watermark,
     /// When it last said something, on the clock of all partitions.
     heard: i64,
-    /// When it last had a record to judge.
+    /// When it last had a record to judge, on that clock.
     fed: i64,
+    /// The same, in milliseconds of wall clock; `None` while there was none.
+    fed_at: Option<i64>,
     /// Offsets whose judgement waits.
     deferred: BTreeMap<i64, u32>,
     /// The highest offset judged so far.
@@ -96,6 +101,7 @@ impl Partitions {
             mark: Watermark::default(),
             heard: self.clock,
             fed: self.clock,
+            fed_at: None,
             deferred: BTreeMap::new(),
             highest: i64::MIN,
             since: None,
@@ -136,7 +142,7 @@ impl Partitions {
     pub fn note(&mut self, at: u32, source: &str, id: u64, time: i64, record: i64, now: i64) -> bool {
         let (clock, lateness) = (self.clock, self.lateness);
         let Some(partition) = self.at(at) else { return false };
-        partition.fed = clock;
+        (partition.fed, partition.fed_at) = (clock, Some(now));
         let moved = partition.mark.note(source, id, time, record, now, lateness);
         self.calls = self.calls.wrapping_add(1);
         if (moved && self.holders.contains(&at)) || self.holders.contains(&u32::MAX) || self.calls.is_multiple_of(4096)
@@ -163,9 +169,12 @@ impl Partitions {
         self.live().any(|(_, partition)| partition.since.is_some_and(|since| from < since))
     }
 
-    /// There is nothing more to read in a partition.
+    /// There is nothing more to read in a partition. If that is so for a while, it holds nobody back.
     pub fn idle(&mut self, at: u32, now: i64) {
-        if let Some(partition) = self.at(at) {
+        if let Some(partition) = self.at(at)
+            // a wall clock that was set back says nothing: then it is idle at once
+            && partition.fed_at.is_none_or(|fed| !(fed..fed.saturating_add(QUIET)).contains(&now))
+        {
             partition.mark.idle(now);
         }
         self.refresh();

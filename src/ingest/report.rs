@@ -102,9 +102,7 @@ pub fn count_finding(finding: &Finding) {
 pub(super) fn tell(engine: &Engine) {
     let mut lanes = BTreeMap::new();
     for lane in engine.lanes.values() {
-        let deferred = engine.detector.deferred(&lane.chain);
-        let done_to = lane.done_to(engine.outbox.lowest(&lane.partition), deferred);
-        let status = lane_status(lane, done_to);
+        let status = lane_status(lane, engine.outbox.lowest(&lane.partition), engine.detector.deferred(&lane.chain));
         gauges(lane, &status, engine.now());
         lanes.insert(lane.partition.clone(), status);
     }
@@ -135,7 +133,7 @@ fn rules(engine: &Engine) {
     counter!(EVICTED).absolute(totals.evicted);
 }
 
-fn lane_status(lane: &Lane, done_to: i64) -> LaneStatus {
+fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) -> LaneStatus {
     let (state, error) = match &lane.state {
         State::Opening => ("resolving", None),
         State::Active { .. } => ("active", None),
@@ -152,7 +150,9 @@ fn lane_status(lane: &Lane, done_to: i64) -> LaneStatus {
         log_start: lane.broker.log_start,
         record_time: lane.record_time,
         sealed_at: lane.head.as_ref().map(|h| h.times.sealed),
-        done_to,
+        done_to: lane.done_to(unacknowledged, deferred),
+        deferred,
+        unacknowledged,
         buffered: lane.builder.records(),
     }
 }

@@ -36,6 +36,10 @@ pub struct LaneStatus {
     pub sealed_at: Option<i64>,
     /// Everything below it is sealed, judged and published.
     pub done_to: i64,
+    /// The lowest offset whose judgement still waits.
+    pub deferred: Option<i64>,
+    /// The lowest offset whose alerts and dead letters are not all acknowledged.
+    pub unacknowledged: Option<i64>,
     /// Records buffered and not yet sealed.
     pub buffered: usize,
 }

@@ -121,6 +121,43 @@ fn settle_judges_the_shape_that_came_of_it() {
 }
 
 #[test]
+fn a_pause_of_the_producer_settles_nothing_before_its_time() {
+    let rules = load(&counting(SHAPE, "fn decide(e, w) { w.most <= 2 }"));
+    let logons: Vec<_> = (0..60).map(|n| (n * 3, format!("u{}", n % 15))).collect();
+    // a day's backlog is published, with a moment in which everything published has been read
+    let mut bench = Bench::new(rules.clone(), 1);
+    bench.logons(logons[..20].to_vec());
+    bench.at_end();
+    bench.logons(logons[20..].to_vec());
+    bench.idle();
+    assert_eq!((bench.found.len(), bench.deferred()), (0, vec![None]), "judged before its shape had settled");
+    // a shipper that was cut off for long sends what it has: the wall clock is far ahead of it
+    let mut bench = Bench::new(rules, 1);
+    bench.logons(logons[..20].to_vec());
+    bench.idle();
+    bench.logons(logons[20..].to_vec());
+    assert_eq!((bench.found.len(), bench.deferred()), (0, vec![Some(124)]));
+    bench.idle();
+    assert_eq!(bench.deferred(), [Some(124)], "two minutes of settling are not over");
+    bench.now += 120;
+    bench.idle();
+    assert_eq!((bench.found.len(), bench.deferred()), (0, vec![None]));
+}
+
+#[test]
+fn an_event_out_of_order_is_judged_within_seconds() {
+    let rule = COUNT5.replace("n: 5", "n: 40");
+    let mut bench = Bench::new(load(&counting(&rule, "")), 1);
+    bench.idle();
+    bench.logons(users((0..39).chain([500, 501])));
+    bench.logons(users([20]));
+    assert_eq!((bench.found.len(), bench.deferred()), (0, vec![Some(141)]), "too many events to look at for each one");
+    bench.now += 10;
+    bench.event(0, failed(502, "another", "bob", "192.0.2.9"));
+    assert_eq!((bench.found.len(), bench.deferred()), (1, vec![None]));
+}
+
+#[test]
 fn settle_waits_for_the_watermark_of_every_partition() {
     let rules = load(&counting(SHAPE, "fn decide(e, w) { w.most <= 2 }"));
     let mut bench = Bench::new(rules, 2);
@@ -129,6 +166,7 @@ fn settle_waits_for_the_watermark_of_every_partition() {
         bench.event(0, failed(1000 + n, &format!("later{n}"), "bob", "192.0.2.9"));
     }
     assert_eq!(bench.found.len(), 0, "the other partition may still show another shape");
+    bench.now += 60;
     let now = bench.millis();
     let other = bench.chains[1].clone();
     bench.detector.idle(&other, now, &mut bench.found);
@@ -153,6 +191,8 @@ fn a_chain_that_is_forgotten_defers_nothing_and_comes_back_as_if_new() {
     assert_eq!(bench.found.len(), 0, "its next reader judges that");
     // the same records again: judged again, under the same id
     bench.logons(logons.clone());
+    bench.idle();
+    bench.now += 120;
     bench.idle();
     let mut fresh = Bench::new(rules, 1);
     fresh.logons(logons);

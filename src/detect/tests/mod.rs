@@ -102,8 +102,14 @@ impl Bench {
         self.judge(partition, &Outcome::Rejection(Rejection::new(code, "detail")));
     }
 
-    /// Every partition is at its end.
+    /// Every partition has been at its end for a while.
     fn idle(&mut self) {
+        self.now += 60;
+        self.at_end();
+    }
+
+    /// Every partition has just come to its end.
+    fn at_end(&mut self) {
         let now = self.millis();
         for at in 0..self.chains.len() {
             self.detector.idle(&self.chains[at].clone(), now, &mut self.found);
