@@ -183,8 +183,10 @@ fn join<T>(ended: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
 type Task = tokio::task::JoinHandle<Result<()>>;
 
 fn produce(options: &DemoOptions, stage: &Stage, brokers: &str, until: i64, load: &Arc<Load>) -> Task {
-    // rules with `settle` judge some minutes of event time later: the day is over long enough for all of them
-    let (traffic, load) = (Traffic::new(options.events, until - 600_000), load.clone());
+    // rules with `settle` judge some minutes of event time later: the traffic is over long enough for all of them. It
+    // ends with an hour, so that the periods of the rules begin at the same place in it whenever the demo is run
+    let until = (until - 600_000).div_euclid(3_600_000) * 3_600_000;
+    let (traffic, load) = (Traffic::new(options.events, until), load.clone());
     let (brokers, note) = (brokers.to_string(), stage.dir.join("produced.ndjson"));
     tokio::task::spawn_blocking(move || {
         load::publish(&brokers, traffic, &note, &load).inspect_err(|e| load.fail(e.to_string()))
