@@ -4,9 +4,11 @@
 
 pub mod config;
 pub mod cost;
+pub mod dead_letters;
 pub mod demo;
 pub mod exit;
 pub mod keys;
+mod letters_select;
 pub mod rules;
 pub mod run;
 pub mod verify;
@@ -67,6 +69,8 @@ enum Command {
     Keys(keys::Args),
     /// Check, test and list rules
     Rules(rules::Args),
+    /// List what was rejected, and publish it again once the reason is gone
+    DeadLetters(dead_letters::Args),
     /// Check the configuration and say what it would connect to and cost
     Config(config::Args),
 }
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => quiet(&cli.logging).and_then(|()| verify::main(&args)),
         Command::Keys(args) => quiet(&cli.logging).and_then(|()| keys::main(args)),
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
+        Command::DeadLetters(args) => quiet(&cli.logging).and_then(|()| dead_letters::main(args)),
         Command::Config(args) => quiet(&cli.logging).and_then(|()| config::main(args)),
     };
     match result {
