@@ -152,6 +152,32 @@ async fn a_store_that_is_down_is_waited_for_within_the_memory_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_whose_place_is_found_late_holds_the_others_back() {
+    const HOUR: i64 = 3600;
+    let world = World::new(11);
+    // a log of five hours; of the attack in the middle of it a part lies on another partition
+    for n in 0..300 {
+        world.produce_failure(0, &format!("somebody{n}"), 5 * HOUR - n * 60);
+        if n == 60 {
+            (0..3).for_each(|n| world.produce_failure(0, "victim", 4 * HOUR - n));
+        }
+    }
+    (3..6).for_each(|n| world.produce_failure(1, "victim", 4 * HOUR - n));
+    let mut refusals = 0;
+    world.store.set_faults(move |call: &Call<'_>| {
+        let refused = call.key.contains("/00001/") && refusals < 5;
+        refusals += u64::from(refused);
+        if refused { Fault::lost(Failure::Unavailable) } else { Fault::NONE }
+    });
+    let one = world.start("one");
+    world.cluster.assign(&one.source, &world.all());
+    world.pass(30).await;
+    assert_eq!(world.sealed_to(1).await, 3, "{:?}", one.status.lanes());
+    assert_eq!(world.uids(Stream::Alerts).len(), 1);
+    one.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_squatter_at_our_key_stops_its_partition_and_no_other() {
     let world = World::new(3);
     let mut random = Random(3);

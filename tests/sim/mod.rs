@@ -184,6 +184,13 @@ impl World {
         self.append(partition, value);
     }
 
+    /// Appends a failed logon that happened so many seconds ago.
+    pub fn produce_failure(&self, partition: i32, user: &str, ago: i64) {
+        let time = jiff::Timestamp::from_millisecond(self.now() - ago * 1000).unwrap();
+        let (id, event) = (format!("{user}-{ago}"), r#""activity":"LOGON","outcome":"FAILURE""#);
+        self.append(partition, Some(format!(r#"{{"event_id":"{id}","time":"{time}",{event},"user":"{user}"}}"#)));
+    }
+
     /// Appends a record that is no event.
     pub fn produce_rejection(&self, random: &mut Random, partition: i32) {
         self.append(partition, Some(format!("not json {}", random.below(1 << 40))));
