@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, everything else to stderr. Nothing is coloured and no progress is drawn unless a person looks.
 
+pub mod chain;
 pub mod config;
 pub mod cost;
 pub mod dead_letters;
@@ -71,6 +72,8 @@ enum Command {
     Rules(rules::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),
+    /// Open the next incarnation of chains whose topic is another one than before
+    Chain(chain::Args),
     /// Check the configuration and say what it would connect to and cost
     Config(config::Args),
 }
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => quiet(&cli.logging).and_then(|()| keys::main(args)),
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
         Command::DeadLetters(args) => quiet(&cli.logging).and_then(|()| dead_letters::main(args)),
+        Command::Chain(args) => quiet(&cli.logging).and_then(|()| chain::main(args)),
         Command::Config(args) => quiet(&cli.logging).and_then(|()| config::main(args)),
     };
     match result {

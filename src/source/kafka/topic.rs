@@ -1,25 +1,27 @@
 //! Reads one topic from a time to its end, without joining a group and without moving an offset: for commands that end.
 
 use super::{
+    Consumer,
     context::{Context, Note},
     faults,
     ffi::{borrowed_headers, error_text},
     properties::{CONSUMER, Properties, Scrubber, configure, creation_error},
+    query,
 };
 use crate::{
     error::{Error, Result},
-    position::is_kafka_name,
+    manifest::Broker,
+    position::{TopicPartition, is_kafka_name},
     record::{RawRecord, TimestampType},
 };
 use bytes::Bytes;
 use rdkafka::{
-    Message as _, Offset, Timestamp, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    Message as _, Offset, Timestamp, TopicPartitionList, consumer::Consumer as _, error::KafkaError,
     message::BorrowedMessage,
 };
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,31 +44,51 @@ pub struct TopicSettings<'a> {
     pub since: Option<i64>,
 }
 
+/// What the cluster says of each partition of the topic. Blocks.
+///
+/// Errors if the topic does not exist or must not be described.
+pub fn describe(settings: &TopicSettings<'_>) -> Result<BTreeMap<i32, Broker>> {
+    let reading = Reading::connect(settings)?;
+    let consumer = Arc::new(reading.consumer);
+    let partitions = query::partitions(&consumer, settings.topic)?;
+    let ask = |partition| {
+        let place = TopicPartition::new(settings.topic, partition);
+        Ok((partition, query::broker(&consumer, &place)?))
+    };
+    partitions.into_iter().map(ask).collect()
+}
+
 /// Reads every record that the topic holds when this begins, partition by partition in the order of offsets; `each`
 /// gets its partition and says whether to go on. Blocks.
 ///
 /// Errors if the topic does not exist, must not be read, or nothing comes for half a minute.
 pub fn read_to_end(settings: &TopicSettings<'_>, each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
-    if !is_kafka_name(settings.topic) {
-        return Err(Error::config(format!("{:?} is not the name of a topic", settings.topic)));
-    }
-    let scrubber = Scrubber::new(settings.properties);
-    let defaults = [("client.id", "authseal"), ("queued.max.messages.kbytes", "16384")];
-    let mut config = configure(settings.brokers, &defaults, settings.properties, CONSUMER)?;
-    config.set("group.id", settings.group);
-    let consumer: BaseConsumer<Context> =
-        config.create_with_context(Context::new(scrubber.clone())).map_err(|e| creation_error(e, &scrubber))?;
-    Reading { consumer, topic: settings.topic, worst: None }.run(settings.since, each)
+    Reading::connect(settings)?.run(settings.since, each)
 }
 
 struct Reading<'a> {
-    consumer: BaseConsumer<Context>,
+    consumer: Consumer,
     topic: &'a str,
     /// The last error that librdkafka told apart from records: it says why nothing comes.
     worst: Option<Error>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// A consumer that joins no group.
+    fn connect(settings: &TopicSettings<'a>) -> Result<Self> {
+        if !is_kafka_name(settings.topic) {
+            return Err(Error::config(format!("{:?} is not the name of a topic", settings.topic)));
+        }
+        let scrubber = Scrubber::new(settings.properties);
+        let defaults = [("client.id", "authseal"), ("queued.max.messages.kbytes", "16384")];
+        let mut config = configure(settings.brokers, &defaults, settings.properties, CONSUMER)?;
+        config.set("group.id", settings.group);
+        let consumer = config
+            .create_with_context(Context::new(scrubber.clone()))
+            .map_err(|error| creation_error(error, &scrubber))?;
+        Ok(Self { consumer, topic: settings.topic, worst: None })
+    }
+
     fn run(mut self, since: Option<i64>, mut each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
         let mut left = self.ranges(since)?;
         left.retain(|_, (from, end)| from < end);
