@@ -100,11 +100,20 @@ impl RuleSet {
         self.bundle.clone()
     }
 
-    /// How far back replay must reach so that volatile state is whole: the largest window + settle.
+    /// How far back replay must reach so that the volatile state of live rules is whole: the largest window + settle.
+    /// Shadow rules may look back further: what they miss after a restart is counted, not alerted.
     pub fn horizon(&self) -> Duration {
-        let judging = self.rules.iter().filter(|rule| rule.spec.mode != Mode::Off);
-        let longest = judging.map(Rule::memory).max().unwrap_or(0);
-        Duration::from_micros(longest.unsigned_abs())
+        self.longest(|mode| mode == Mode::Live)
+    }
+
+    /// How long an event matters to any rule that judges.
+    pub(super) fn longest_memory(&self) -> Duration {
+        self.longest(|mode| mode != Mode::Off)
+    }
+
+    fn longest(&self, of: fn(Mode) -> bool) -> Duration {
+        let longest = self.rules.iter().filter(|rule| of(rule.spec.mode)).map(Rule::memory).max();
+        Duration::from_micros(longest.unwrap_or(0).unsigned_abs())
     }
 
     /// All rules, by id.

@@ -1,6 +1,6 @@
 //! A timeline: events at their times, as they arrive, judged by one rule.
 
-use super::{Shared, build::Built};
+use super::{Shared, build::Built, context};
 use crate::{
     artifact::File,
     detect::{
@@ -131,7 +131,7 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
         .map_err(|problems| problems.first().map_or_else(String::new, ToString::to_string))?;
     let rules = Arc::new(rules);
     let rule = rules.rules().first().cloned().ok_or("the file has no rule")?;
-    let horizon = rules.horizon();
+    let longest = rules.longest_memory();
     let mut detector = Detector::new(rules, Limits { state_bytes: 256 << 20, lateness: LATENESS });
     let mut records: Vec<_> = inner.records.iter().enumerate().collect();
     records.sort_by_key(|(_, (seen, ..))| *seen);
@@ -145,7 +145,7 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
         detector.judge(&Input { chain: &chain, offset, timestamp: now, now, outcome: &outcome }, &mut findings);
     }
     // past everything that waits
-    let end = end + i64::try_from(horizon.as_millis()).unwrap_or(0) + 86_400_000;
+    let end = end + i64::try_from(longest.as_millis()).unwrap_or(0) + 86_400_000;
     for chain in &chains {
         detector.idle(chain, end, &mut findings);
     }
@@ -199,9 +199,9 @@ fn outcome(record: &Built, time: i64, number: usize, chains: &mut Vec<Arc<ChainI
     }
 }
 
-const EXPECTED: [&str; 4] = ["alerts", "severity", "title", "key"];
+const EXPECTED: [&str; 5] = ["alerts", "severity", "title", "key", "context"];
 
-/// `t.expect(#{ alerts: n, severity: …, title: …, key: #{…} })`: so many findings, and each of them like this.
+/// `t.expect(#{ alerts: n, severity: …, title: …, key: #{…}, context: #{…} })`: so many findings, each like this.
 fn expect(shared: &Shared, context: &NativeCallContext, t: &Timeline, wanted: Map) -> Result<()> {
     let at = context.call_position();
     let fail = |message: String| shared.fail(at, message);
@@ -251,6 +251,9 @@ fn compare(finding: &Finding, wanted: &Map, fail: &dyn Fn(String)) -> Result<()>
         if !fits {
             fail(format!("expected a title like {title:?}, got {:?}", finding.title));
         }
+    }
+    if let Some(wanted) = wanted.get("context") {
+        context::compare(finding, wanted, fail)?;
     }
     if let Some(key) = wanted.get("key") {
         let key = key.clone().try_cast::<Map>().ok_or("key is a map of fields: #{ src_ip: \"…\" }")?;
