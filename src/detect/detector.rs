@@ -17,7 +17,7 @@ use super::{
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
     watermark::record_time,
-    window::{Inserted, Window},
+    window::{Incoming, Inserted, Window},
 };
 use crate::{position::ChainId, record::Outcome};
 use ahash::RandomState;
@@ -325,7 +325,10 @@ impl Detector {
         let texts: [Option<Cow<'_, str>>; COLUMNS] =
             std::array::from_fn(|at| rule.spec.columns.get(at).and_then(|column| value_text(work.subject.get(column))));
         let values = std::array::from_fn(|at| texts[at].as_deref());
-        let inserted = window.insert(shape, (time, work.chain, work.subject.offset), work.again, values, &self.hasher);
+        let meets = |at: &usize| rule.spec.conditions[*at].holds(work.subject, rules.lists());
+        let conditions = (0..rule.spec.conditions.len()).filter(meets).fold(0, |all, at| all | 1 << at);
+        let (chain, offset, again) = (work.chain, work.subject.offset, work.again);
+        let inserted = window.insert(shape, Incoming { time, chain, offset, again, values, conditions }, &self.hasher);
         if inserted == Inserted::New {
             // an event far ahead of the clock must not drag the window with it: it is evaluated apart
             let in_order = time >= window.head() && time <= work.now.saturating_mul(1000).saturating_add(AHEAD);
@@ -334,8 +337,8 @@ impl Detector {
             }
             let head = window.head();
             let mut judging = Judging { detector: self, rules, rule, shape, slot, key, work, out };
-            if time <= head && time > head.saturating_sub(shape.window) && window.tally().opens(shape) {
-                judging.opened(head, window.tally(), window.current(), window.truncated);
+            if time <= head && time > head.saturating_sub(shape.window) && window.opens(shape) {
+                judging.opened(head, window.tally(), window.current(), &window);
             }
             if !in_order {
                 judging.out_of_order(&window, time);

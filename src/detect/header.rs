@@ -4,6 +4,7 @@
 //! author sees all problems of a file at once.
 
 use super::{
+    aggregate,
     list::List,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
@@ -23,17 +24,6 @@ pub(super) struct PredObject(pub Pred);
 /// A symbol: LOGON, FAILURE, PASSWORD …
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Symbol(pub &'static str);
-/// An aggregate over the window.
-#[derive(Debug, Clone)]
-pub(super) enum Aggregate {
-    /// `count()`
-    Count,
-    /// `distinct(field)`
-    Distinct(Selector),
-    /// `max_per(field)`
-    MaxPer(Selector),
-}
-
 /// What a call of `rule(id, #{…})` said.
 pub(super) struct RawRule {
     /// The id.
@@ -78,7 +68,8 @@ impl Gather {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn problem(&self, context: &NativeCallContext, message: impl Into<String>) {
+    /// Notes what is wrong with a call.
+    pub fn problem(&self, context: &NativeCallContext, message: impl Into<String>) {
         self.lock().problems.push((context.call_position(), message.into()));
     }
 }
@@ -244,7 +235,7 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
     PredObject(if negated { Pred::Not(Box::new(pred)) } else { pred })
 }
 
-fn type_name(kind: FieldType) -> &'static str {
+pub(super) fn type_name(kind: FieldType) -> &'static str {
     match kind {
         FieldType::Text | FieldType::OptText => "a string",
         FieldType::Micros | FieldType::OptMicros => "a moment",
@@ -271,7 +262,6 @@ fn operand_name(operand: &Operand) -> String {
 pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     engine.register_type_with_name::<FieldObject>("field").register_type_with_name::<PredObject>("predicate");
     engine.register_type_with_name::<Symbol>("symbol").register_type_with_name::<Severity>("severity");
-    engine.register_type_with_name::<Aggregate>("aggregate");
     register_comparisons::<Symbol>(engine, gather);
     register_comparisons::<ImmutableString>(engine, gather);
     register_comparisons::<i64>(engine, gather);
@@ -286,7 +276,7 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     }
     register_logic(engine, gather);
     register_methods(engine, gather);
-    register_aggregates(engine, gather);
+    aggregate::register(engine, gather);
     let g = gather.clone();
     engine.register_fn("rule", move |context: NativeCallContext, id: ImmutableString, values: Map| {
         g.lock().rules.push(RawRule { id: id.to_string(), values, at: context.call_position() });
@@ -333,7 +323,7 @@ fn register_logic(engine: &mut Engine, gather: &Gather) {
 
 impl Gather {
     /// Notes a field that stands where a test should.
-    fn bare(&self, context: &NativeCallContext, field: &FieldObject) {
+    pub fn bare(&self, context: &NativeCallContext, field: &FieldObject) {
         if field.0 != Selector::Unknown {
             let name = field.0.name();
             self.problem(context, format!("`{name}` alone is no test: write `{name} == …` or `{name}.exists()`"));
@@ -444,29 +434,4 @@ fn operand_of(value: &Dynamic) -> Option<Operand> {
         return Some(text.into());
     }
     value.as_int().map(Operand::from).or_else(|_| value.as_float().map(Operand::from)).ok()
-}
-
-/// Functions of the header that later versions bring.
-pub(super) const LATER_AGGREGATES: [&str; 7] = ["sum", "min", "max", "first", "last", "rate", "avg"];
-
-fn register_aggregates(engine: &mut Engine, gather: &Gather) {
-    engine.register_fn("count", || Aggregate::Count);
-    for (name, make) in [("distinct", Aggregate::Distinct as fn(Selector) -> Aggregate), ("max_per", Aggregate::MaxPer)]
-    {
-        let g = gather.clone();
-        engine.register_fn(name, move |context: NativeCallContext, field: FieldObject| {
-            if matches!(field.0.field_type(), FieldType::Texts | FieldType::Map) {
-                g.problem(&context, format!("{name}() takes a single value; {} holds several", field.0.name()));
-            }
-            make(field.0)
-        });
-    }
-    for name in LATER_AGGREGATES {
-        let g = gather.clone();
-        engine.register_fn(name, move |context: NativeCallContext, _: FieldObject| {
-            let known = "count(), distinct(field) and max_per(field)";
-            g.problem(&context, format!("{name}() is not supported yet by this version: there are {known}"));
-            Aggregate::Count
-        });
-    }
 }

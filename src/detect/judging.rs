@@ -48,7 +48,7 @@ pub(super) struct Judging<'a, 'b, 'c> {
 
 impl Judging<'_, '_, '_> {
     /// The gate is open for the window that ends at `end`.
-    pub fn opened(&mut self, end: i64, tally: &Tally, run: Run<'_>, truncated: bool) {
+    pub fn opened(&mut self, end: i64, tally: &Tally, run: Run<'_>, events: &Window) {
         let bucket = bucket(self.rule, end);
         if let Some(bucket) = bucket {
             match self.key.marks.iter_mut().find(|mark| mark.bucket == bucket) {
@@ -69,9 +69,9 @@ impl Judging<'_, '_, '_> {
             key: &self.key.name,
             record: &record,
             bucket,
-            values: tally.values(self.shape),
+            values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
-            truncated,
+            truncated: events.truncated,
             warming: self.detector.partitions.is_warming(from),
             now: self.work.now,
         };
@@ -181,8 +181,8 @@ impl Judging<'_, '_, '_> {
         let mut scratch = std::mem::take(&mut self.detector.scratch);
         let shape = self.shape;
         window.sweep(shape, (from, to), &mut scratch, |end, tally, run| {
-            if tally.opens(shape) {
-                self.opened(end, tally, run, window.truncated);
+            if tally.opens(shape, run) {
+                self.opened(end, tally, run, window);
             }
             true
         });
@@ -228,12 +228,17 @@ impl Detector {
                 let settled = waiting.trigger.saturating_add(rule.spec.settle.unwrap_or(0));
                 let span = (waiting.trigger.saturating_sub(shape.window), settled);
                 let run = window.over(shape, span, &mut self.scratch);
+                let length = span.1.saturating_sub(span.0);
+                if !self.scratch.still_open(shape, run, length) {
+                    refused.push(mark.bucket);
+                    continue;
+                }
                 let case = Case {
                     rule: key.rule,
                     key: &key.name,
                     record: &waiting.record.record,
                     bucket: Some(mark.bucket),
-                    values: self.scratch.values(shape),
+                    values: window.values(shape, &self.scratch, run, length),
                     window: Some(span),
                     truncated: window.truncated,
                     warming: self.partitions.is_warming(span.0),

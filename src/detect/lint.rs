@@ -51,9 +51,32 @@ pub(super) const CALLABLE: [&str; 36] = [
 ];
 
 /// What headers may call.
-const HEADER_CALLABLE: [&str; 19] = [
-    "rule", "attr", "count", "distinct", "max_per", "one_of", "in_list", "exists", "matches", "contains", "marker",
-    "sum", "min", "max", "first", "last", "rate", "avg", "list",
+const HEADER_CALLABLE: [&str; 25] = [
+    "rule",
+    "attr",
+    "count",
+    "distinct",
+    "max_per",
+    "one_of",
+    "in_list",
+    "exists",
+    "matches",
+    "contains",
+    "marker",
+    "sum",
+    "min",
+    "max",
+    "first",
+    "last",
+    "rate",
+    "avg",
+    "list",
+    "count_if",
+    "distinct_if",
+    "min_per",
+    "few_per",
+    "present",
+    "span",
 ];
 
 /// A note at its place.

@@ -5,14 +5,19 @@
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
 //! `docs/rules.md` says how rules are written and exactly what they mean.
 
+mod aggregate;
 mod attack;
+mod column;
+mod decimal;
 mod detector;
 mod finding;
 mod header;
 mod judging;
 mod keys;
+mod levels;
 mod lint;
 mod list;
+mod measure;
 pub mod ocsf;
 mod partitions;
 mod predicate;

@@ -3,6 +3,7 @@
 use super::{
     attack,
     finding::Evidence,
+    measure::Measured,
     rule::RuleInfo,
     script::clip,
     severity::Severity,
@@ -33,7 +34,7 @@ pub(super) struct Report<'a> {
     pub record: &'a Owned,
     pub evidence: &'a Evidence,
     /// Names, values and gates of the window.
-    pub values: Vec<(&'a str, u64, u64)>,
+    pub values: Vec<(&'a str, &'a Measured, u64)>,
     /// From and to, microseconds, of the window.
     pub window: Option<(i64, i64)>,
     /// Microseconds: when the same finding can come again.
@@ -250,7 +251,7 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     if let Some((from, to)) = report.window {
         data.insert("window".into(), json!({ "after": from.div_euclid(1000), "to": to.div_euclid(1000) }));
         let values: Map<String, Value> =
-            report.values.iter().map(|(name, value, _)| ((*name).into(), json!(value))).collect();
+            report.values.iter().map(|(name, value, _)| ((*name).into(), value.to_json())).collect();
         data.insert("values".into(), Value::Object(values));
         let gates =
             report.values.iter().filter(|(.., gate)| *gate > 0).map(|(name, _, gate)| ((*name).into(), json!(gate)));

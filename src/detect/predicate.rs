@@ -44,7 +44,7 @@ pub(super) enum Number {
 }
 
 /// What `when` says. A null field makes every test of it false; `!` of such a test is true.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pred {
     /// Always or never.
     Const(bool),

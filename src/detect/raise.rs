@@ -3,6 +3,7 @@
 use super::{
     Finding,
     finding::{Evidence, uid, values},
+    measure::Measured,
     ocsf,
     rule::Rule,
     ruleset::RuleSet,
@@ -30,7 +31,7 @@ pub(super) struct Case<'a> {
     /// floor(trigger / dedup), if the rule has a dedup.
     pub bucket: Option<i64>,
     /// The values of the window.
-    pub values: Vec<u64>,
+    pub values: Vec<Measured>,
     /// From and to, microseconds, of the window.
     pub window: Option<(i64, i64)>,
     /// Whether events were dropped because there were too many.
@@ -179,7 +180,7 @@ fn finding(
         key: names.zip(values(case.key)).collect(),
         record: case.record,
         evidence,
-        values: aggs.zip(&case.values).map(|(agg, value)| (agg.name.as_str(), *value, agg.at_least)).collect(),
+        values: aggs.zip(&case.values).map(|(agg, value)| (agg.name.as_str(), value, agg.at_least)).collect(),
         window: case.window,
         dedup_until,
         context,

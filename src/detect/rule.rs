@@ -62,7 +62,10 @@ impl Rule {
     /// Puts a rule together.
     pub fn new(spec: Spec, path: &str, source: &str, functions: AST) -> Self {
         let has = ENTRIES.map(|entry| functions.iter_functions().any(|function| function.name == entry));
-        let shape = spec.window.map(|window| Shape::new(window, spec.aggs.clone(), spec.columns.len()));
+        let shape = spec.window.map(|window| {
+            let (aggs, tracks) = (spec.aggs.clone(), spec.tracks.clone());
+            Shape::new(window, aggs, spec.columns.len(), tracks, spec.conditions.len())
+        });
         let info = RuleInfo {
             id: spec.id.clone(),
             name: spec.name.clone(),

@@ -5,6 +5,7 @@ use super::{
     header::symbols,
     lint::VIEW_NAMES,
     list::List,
+    measure::Measured,
     severity::Severity,
     subject::{Owned, Selector},
 };
@@ -23,7 +24,7 @@ const MOST_OPERATIONS: u64 = 20_000;
 /// Bytes of a string in a function.
 const LONGEST_STRING: usize = 16 * 1024;
 /// Bytes of a field as functions see it: a hostile event must not make every function fail by its length.
-const LONGEST_FIELD: usize = 2 * 1024;
+pub(super) const LONGEST_FIELD: usize = 2 * 1024;
 
 /// The event or rejection, as functions see it.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ pub(super) struct WindowView {
     /// Names, in the order of the values.
     pub names: Arc<[ImmutableString]>,
     /// Values.
-    pub values: Arc<[u64]>,
+    pub values: Arc<[Measured]>,
 }
 
 /// An engine with the limits that hold for all scripts here.
@@ -84,7 +85,7 @@ impl Scripts {
         engine.register_indexer_get(|view: &mut WindowView, name: ImmutableString| {
             let at = view.names.iter().position(|known| *known == name);
             at.and_then(|at| view.values.get(at))
-                .map(|value| Dynamic::from(i64::try_from(*value).unwrap_or(i64::MAX)))
+                .map(Measured::to_dynamic)
                 .ok_or_else(|| Box::<EvalAltResult>::from(format!("the window has no value `{name}`")))
         });
         let in_list = move |context: &NativeCallContext, text: Option<&str>, name: &str| {
@@ -175,7 +176,7 @@ mod tests {
             offset: 7,
             time: 0,
         };
-        let w = WindowView { names: ["n".into()].into(), values: [5].into() };
+        let w = WindowView { names: ["n".into()].into(), values: [Measured::Whole(5)].into() };
         scripts.call(&functions, "decide", &EventView(Arc::new(owned)), &w)
     }
 
