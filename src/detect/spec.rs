@@ -100,14 +100,16 @@ pub(super) struct Spec {
     pub settle: Option<i64>,
     /// Microseconds.
     pub dedup: Option<i64>,
+    /// Microseconds: how long the watermark must be past an event before it is judged.
+    pub wait: Option<i64>,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name", "version", "severity", "status", "mode", "attack", "owner", "runbook", "falsepos", "when", "key", "window",
-    "agg", "at_least", "settle", "dedup",
+    "agg", "at_least", "settle", "dedup", "wait",
 ];
 /// Keys that later versions bring. A rule that relies on one must not load as if it were not there.
-const LATER: [&str; 8] = ["wait", "update_on", "marker", "markers", "sequence", "sequences", "ttl", "confidence"];
+const LATER: [&str; 4] = ["update_on", "sequence", "sequences", "confidence"];
 
 /// Reads the header of rule `id`. What is wrong goes to `notes`; then the rule must not be used.
 pub(super) fn read(
@@ -151,6 +153,7 @@ pub(super) fn read(
         columns,
         settle: reader.duration("settle"),
         dedup: reader.duration("dedup"),
+        wait: reader.duration("wait"),
     };
     reader.together(&spec);
     (notes.len() == before).then_some(spec)
@@ -389,7 +392,7 @@ impl Reader<'_> {
     fn together(&mut self, spec: &Spec) {
         let has = |key: &str| self.values.contains_key(key);
         let (window, agg, gate) = (has("window"), has("agg"), has("at_least"));
-        let (settle, dedup) = (has("settle"), has("dedup"));
+        let (settle, dedup, wait) = (has("settle"), has("dedup"), has("wait"));
         if agg && !window {
             self.note("agg", "`agg` needs a `window`: add window: \"15m\"");
         }
@@ -407,6 +410,10 @@ impl Reader<'_> {
                 "settle",
                 "`settle` needs `window` and `dedup`: it judges the shape of a window once for each dedup period",
             );
+        }
+        if wait && window {
+            let message = "`wait` is for rules that judge single events; with a `window`, use `settle`";
+            self.note("wait", message);
         }
         if !spec.columns.is_empty() && spec.key.iter().any(|key| spec.columns.contains(key)) {
             self.note(
