@@ -11,6 +11,7 @@ use super::{
     repeats::Repeats,
     rule::Rule,
     ruleset::RuleSet,
+    sight::Marks,
     spec::COLUMNS,
     state::{Key, Mark, State},
     stats::{Counters, RuleStats, SAMPLED},
@@ -59,6 +60,8 @@ pub struct Totals {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Timer {
     due: i64,
+    /// Whether events wait for it: they are judged after the windows that are due, whose findings they may look at.
+    waits: bool,
     /// In the order in which they were set, so that nothing depends on the layout of memory.
     number: u64,
     slot: u32,
@@ -153,7 +156,9 @@ impl Detector {
             let rules = self.rules.clone();
             let subject = Subject::new(what, input.chain, input.offset, time);
             let mut work = Work { subject: &subject, chain, now: input.now, again, owned: None, repeated: None };
-            for at in rules.at_cell(predicate::cell(&subject)) {
+            let cell = predicate::cell(&subject);
+            self.remember(&rules, cell, &mut work, out);
+            for at in rules.at_cell(cell) {
                 if self.selects(&rules, *at, &subject) {
                     self.judge_rule(&rules, *at, &mut work, out);
                 }
@@ -238,10 +243,10 @@ impl Detector {
         if self.is_repeat(work) {
             return;
         }
-        if rule.shape.is_none() && rule.spec.dedup.is_none() {
+        if rule.shape.is_none() && rule.spec.dedup.is_none() && rule.spec.wait.is_none() {
             let record = work.owned();
             let key = std::mem::take(&mut self.key);
-            let case = self.single(at, &key, &record, None, work.now);
+            let case = self.single(rules, at, &key, &record, None, work.now);
             self.raiser.raise(rules, case, || Evidence::of(&record), out);
             self.key = key;
             return;
@@ -249,20 +254,15 @@ impl Detector {
         let epoch = self.partitions.epoch;
         let known = self.state.len();
         let slot = self.state.find_or_insert(at, &self.key, || Key {
-            rule: at,
-            name: self.key.as_slice().into(),
             window: rule.shape.as_ref().map(Window::new),
-            marks: Vec::new(),
-            dirty: None,
-            epoch,
-            returned: false,
-            until: i64::MAX,
+            ..Key::new(at, &self.key, epoch)
         });
         let Some(mut key) = self.state.take(slot) else { return };
         self.refresh_key(rule, &mut key);
-        match &rule.shape {
-            Some(shape) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
-            None => self.judge_single(rules, rule, &mut key, work, out),
+        match (&rule.shape, rule.spec.wait) {
+            (Some(shape), _) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
+            (None, Some(wait)) => self.judge_later(rules, (rule, wait), slot, &mut key, work, out),
+            (None, None) => self.judge_single(rules, rule, &mut key, work, out),
         }
         self.put_back(rule, slot, key);
         if self.state.len() > known {
@@ -272,7 +272,7 @@ impl Detector {
     }
 
     /// Whether the event was counted before: asked once a record, for all rules.
-    fn is_repeat(&mut self, work: &mut Work<'_, '_>) -> bool {
+    pub(super) fn is_repeat(&mut self, work: &mut Work<'_, '_>) -> bool {
         if let Some(repeated) = work.repeated {
             return repeated;
         }
@@ -287,8 +287,20 @@ impl Detector {
     }
 
     /// A case of a rule that judges single events.
-    fn single<'a>(&self, rule: u32, key: &'a [u8], record: &'a Arc<Owned>, bucket: Option<i64>, now: i64) -> Case<'a> {
-        Case { rule, key, record, bucket, values: Vec::new(), window: None, truncated: false, warming: false, now }
+    pub(super) fn single<'a>(
+        &self,
+        rules: &RuleSet,
+        rule: u32,
+        key: &'a [u8],
+        record: &'a Arc<Owned>,
+        bucket: Option<i64>,
+        now: i64,
+    ) -> Case<'a> {
+        let (marks, warming) = match rules.compiled().get(rule as usize) {
+            Some(compiled) => self.look_back(compiled, rule, record),
+            None => (Marks::default(), false),
+        };
+        Case { rule, key, record, marks, bucket, values: Vec::new(), window: None, truncated: false, warming, now }
     }
 
     fn judge_single(
@@ -304,9 +316,11 @@ impl Detector {
             return;
         }
         let record = work.owned();
-        let case = self.single(key.rule, &key.name, &record, Some(bucket), work.now);
+        let case = self.single(rules, key.rule, &key.name, &record, Some(bucket), work.now);
+        let marks = case.marks.clone();
         if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
-            key.marks.push(Mark { bucket, chains: [work.chain].into(), waiting: None });
+            let chains = marks.chains([work.chain], &self.partitions);
+            key.marks.push(Mark { bucket, chains, waiting: None });
         }
     }
 
@@ -356,6 +370,12 @@ impl Detector {
                 window.retain(shape, |chain| partitions.is_read(chain), &self.hasher);
             }
             key.marks.retain(|mark| mark.chains.iter().all(|chain| partitions.is_read(*chain)));
+            if let Some(history) = &mut key.history {
+                history.retain(|chain| partitions.is_read(chain));
+            }
+            if let Some(pending) = &mut key.pending {
+                pending.retain(|chain| partitions.is_read(chain));
+            }
             if let Some(dirty) = &mut key.dirty {
                 dirty.records.retain(|record| partitions.is_read(record.chain));
                 if dirty.records.is_empty() {
@@ -365,8 +385,13 @@ impl Detector {
         }
         // what waits needs its events, however far everything else has come
         let waiting = key.marks.iter().filter_map(|mark| mark.waiting.as_ref()).map(|waiting| waiting.trigger);
+        let pending = key.pending.as_ref().and_then(|pending| pending.first());
+        let waiting = waiting.chain(pending);
         let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
         let passed = partitions.low_events.saturating_sub(self.lateness).min(needed);
+        if let Some(history) = &mut key.history {
+            history.prune(passed);
+        }
         let cut = passed.saturating_sub(rule.memory());
         if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
             window.prune(shape, cut, &self.hasher);
@@ -380,16 +405,17 @@ impl Detector {
 
     /// Puts a key back with the time until which it matters.
     pub(super) fn put_back(&mut self, rule: &Rule, slot: u32, mut key: Box<Key>) {
-        let waits = key.dirty.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
+        let waits = key.dirty.is_some() || key.pending.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
         let dedup = rule.spec.dedup.unwrap_or(0);
         let latest = key.window.as_ref().map_or(i64::MIN, Window::latest).saturating_add(rule.memory());
         let marked = key.marks.iter().map(|mark| mark.bucket.saturating_add(1).saturating_mul(dedup)).max();
-        key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)) };
+        let remembered = key.history.as_ref().map_or(i64::MIN, |history| history.until());
+        key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)).max(remembered) };
         self.state.put(slot, key);
     }
 
     /// Forgets up to two keys that no longer matter: for each new key, so that there are never many of them.
-    fn drop_stale(&mut self, but: u32) {
+    pub(super) fn drop_stale(&mut self, but: u32) {
         let cut = self.partitions.low_events.saturating_sub(self.lateness);
         for _ in 0..2 {
             let Some(stale) = self.state.stale(cut, but) else { break };
@@ -398,7 +424,7 @@ impl Detector {
     }
 
     /// Pushes out what there is no room for. `but` stays.
-    fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
+    pub(super) fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
         while self.bytes() > self.limit {
             let Some(victim) = self.state.victim(but) else { break };
             let rules = self.rules.clone();
@@ -434,6 +460,15 @@ impl Detector {
     }
 
     pub(super) fn set_timer(&mut self, due: i64, slot: u32, bucket: Option<i64>) {
+        self.push_timer(due, false, slot, bucket);
+    }
+
+    /// Events of a key wait for the watermark.
+    pub(super) fn set_wait_timer(&mut self, due: i64, slot: u32) {
+        self.push_timer(due, true, slot, None);
+    }
+
+    fn push_timer(&mut self, due: i64, waits: bool, slot: u32, bucket: Option<i64>) {
         // timers of keys that were pushed out are dropped before there are more of them than of others
         if self.timers.len() >= self.timers_before_cleaning {
             let state = &self.state;
@@ -443,7 +478,7 @@ impl Detector {
         }
         self.timer_number += 1;
         let generation = self.state.generation(slot);
-        self.timers.push(Reverse(Timer { due, number: self.timer_number, slot, generation, bucket }));
+        self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
     }
 
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
@@ -454,6 +489,7 @@ impl Detector {
             }
             let rules = self.rules.clone();
             match timer.bucket {
+                None if timer.waits => self.judge_pending(&rules, timer.slot, false, now, out),
                 Some(bucket) => self.judge_settled(&rules, timer.slot, Some(bucket), now, out),
                 None => self.sweep_dirty(&rules, timer.slot, now, out),
             }

@@ -1,6 +1,6 @@
 //! Findings: their ids, and the records that they name.
 
-use super::{subject::Owned, window::Run};
+use super::{sight::Marks, subject::Owned, window::Run};
 use crate::{
     digest::hex,
     position::{ChainId, Position},
@@ -100,6 +100,24 @@ impl Evidence {
             times: Some((record.time, record.time)),
             sample: vec![(record.time, record.chain.at(record.offset))],
             reach: vec![(record.chain.clone(), record.offset, record.offset)],
+        }
+    }
+
+    /// With the records that markers remembered and functions asked for: without them it would not be a finding.
+    pub fn with_marks(mut self, marks: &Marks) -> Self {
+        for (_, seen) in marks.asked().filter_map(|sighting| sighting.seen.as_ref()) {
+            match &seen.reach {
+                Some(behind) => behind.iter().for_each(|(chain, low, high)| self.add(chain, *low, *high)),
+                None => self.add(&seen.chain, seen.offset, seen.offset),
+            }
+        }
+        self
+    }
+
+    fn add(&mut self, chain: &Arc<ChainId>, from: i64, to: i64) {
+        match self.reach.iter_mut().find(|(known, ..)| known == chain) {
+            Some((_, low, high)) => (*low, *high) = ((*low).min(from), (*high).max(to)),
+            None => self.reach.push((chain.clone(), from, to)),
         }
     }
 

@@ -6,6 +6,7 @@
 use super::{
     aggregate,
     list::List,
+    markers::RawMarker,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
     subject::Selector,
@@ -39,6 +40,8 @@ pub(super) struct RawRule {
 pub(super) struct Gathered {
     /// The rules.
     pub rules: Vec<RawRule>,
+    /// The markers.
+    pub markers: Vec<RawMarker>,
     /// What is wrong, and where.
     pub problems: Vec<(Position, String)>,
     /// Lists in which addresses are looked up.
@@ -282,8 +285,8 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
         g.lock().rules.push(RawRule { id: id.to_string(), values, at: context.call_position() });
     });
     let g = gather.clone();
-    engine.register_fn("marker", move |context: NativeCallContext, _: ImmutableString, _: Map| {
-        g.problem(&context, "markers are not supported yet by this version: the rule cannot remember other events");
+    engine.register_fn("marker", move |context: NativeCallContext, name: ImmutableString, values: Map| {
+        g.lock().markers.push(RawMarker { name: name.to_string(), values, at: context.call_position() });
     });
     engine.register_fn("attr", |name: ImmutableString| FieldObject(Selector::Attribute(name.as_str().into())));
 }

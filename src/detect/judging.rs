@@ -7,6 +7,7 @@ use super::{
     raise::Case,
     rule::Rule,
     ruleset::RuleSet,
+    sight::look_back,
     state::{Dirty, Key, Mark, Waiting},
     subject::{Owned, Subject},
     tally::{Shape, Tally},
@@ -64,15 +65,18 @@ impl Judging<'_, '_, '_> {
         }
         let record = self.work.owned();
         let from = end.saturating_sub(self.shape.window);
+        let (marks, unknown) = self.detector.look_back(self.rule, self.key.rule, &record);
+        let sights = marks.clone();
         let case = Case {
             rule: self.key.rule,
             key: &self.key.name,
             record: &record,
+            marks,
             bucket,
             values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
             truncated: events.truncated,
-            warming: self.detector.partitions.is_warming(from),
+            warming: unknown || self.detector.partitions.is_warming(from),
             now: self.work.now,
         };
         let partitions = &self.detector.partitions;
@@ -80,7 +84,8 @@ impl Judging<'_, '_, '_> {
         if self.detector.raiser.raise(self.rules, case, evidence, self.out)
             && let Some(bucket) = bucket
         {
-            self.key.marks.push(Mark { bucket, chains: run.chains(), waiting: None });
+            let chains = sights.chains(run.chains(), &self.detector.partitions);
+            self.key.marks.push(Mark { bucket, chains, waiting: None });
         }
     }
 
@@ -195,6 +200,9 @@ impl Detector {
     pub(super) fn conclude(&mut self, rules: &RuleSet, slot: u32, now: i64, out: &mut Vec<Finding>) {
         let Some(key) = self.state.get(slot) else { return };
         let (dirty, waiting) = (key.dirty.is_some(), key.marks.iter().any(|mark| mark.waiting.is_some()));
+        if key.pending.is_some() {
+            self.judge_pending(rules, slot, true, now, out);
+        }
         if dirty {
             self.sweep_dirty(rules, slot, now, out);
         }
@@ -233,20 +241,24 @@ impl Detector {
                     refused.push(mark.bucket);
                     continue;
                 }
+                let record = &waiting.record.record;
+                let (marks, unknown) = look_back(rule, key.rule, record, &self.state, &self.partitions);
+                let sights = marks.clone();
                 let case = Case {
                     rule: key.rule,
                     key: &key.name,
-                    record: &waiting.record.record,
+                    record,
+                    marks,
                     bucket: Some(mark.bucket),
                     values: window.values(shape, &self.scratch, run, length),
                     window: Some(span),
                     truncated: window.truncated,
-                    warming: self.partitions.is_warming(span.0),
+                    warming: unknown || self.partitions.is_warming(span.0),
                     now,
                 };
                 let partitions = &self.partitions;
                 if self.raiser.raise(rules, case, || Evidence::of_run(run, |chain| partitions.id(chain)), out) {
-                    mark.chains = run.chains();
+                    mark.chains = sights.chains(run.chains(), partitions);
                 } else {
                     refused.push(mark.bucket); // a later event may open the gate of this bucket again
                 }

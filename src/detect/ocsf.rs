@@ -7,6 +7,7 @@ use super::{
     rule::RuleInfo,
     script::clip,
     severity::Severity,
+    sight::{Marks, Sighting},
     spec::Mode,
     subject::{Owned, OwnedWhat},
 };
@@ -32,6 +33,8 @@ pub(super) struct Report<'a> {
     /// Names and values of the key.
     pub key: Vec<(String, &'a str)>,
     pub record: &'a Owned,
+    /// What the rule's markers said.
+    pub marks: &'a Marks,
     pub evidence: &'a Evidence,
     /// Names, values and gates of the window.
     pub values: Vec<(&'a str, &'a Measured, u64)>,
@@ -263,9 +266,21 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     if omitted > 0 {
         data.insert("positions_omitted".into(), json!(omitted));
     }
+    let marks: Map<String, Value> = report.marks.asked().map(|mark| (mark.name.to_string(), sighting(mark))).collect();
+    put(&mut data, "marks", (!marks.is_empty()).then_some(Value::Object(marks)));
     put(&mut data, "context", report.context.clone());
     evidence.insert("data".into(), Value::Object(data));
     (Value::Object(evidence), observables)
+}
+
+/// What a marker said: the record that it remembered and its age in seconds, or that there was none.
+fn sighting(mark: &Sighting) -> Value {
+    match &mark.seen {
+        Some((age, seen)) => json!({ "position": seen.chain.at(seen.offset).to_string(), "age": *age as f64 / 1e6 }),
+        // the rule may have fired for want of memory: who looks into it must know
+        None if mark.lost => json!({ "missing": true, "pushed_out": true }),
+        None => json!({ "missing": true }),
+    }
 }
 
 fn event_evidence(

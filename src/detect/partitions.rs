@@ -127,6 +127,11 @@ impl Partitions {
         self.get(at).is_some()
     }
 
+    /// The index of a chain that is read here.
+    pub fn find(&self, id: &ChainId) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
     /// The chain of an index that is in use.
     pub fn id(&self, at: u32) -> Option<Arc<ChainId>> {
         self.get(at).map(|partition| partition.id.clone())

@@ -9,6 +9,7 @@ use super::{
     ruleset::RuleSet,
     script::{EventView, WindowView, clip},
     severity::Severity,
+    sight::Marks,
     stats::Counters,
     subject::{Owned, Selector},
 };
@@ -28,6 +29,8 @@ pub(super) struct Case<'a> {
     pub key: &'a [u8],
     /// The record whose judgement this is.
     pub record: &'a Arc<Owned>,
+    /// What the rule's markers say about it.
+    pub marks: Marks,
     /// floor(trigger / dedup), if the rule has a dedup.
     pub bucket: Option<i64>,
     /// The values of the window.
@@ -68,7 +71,7 @@ impl Raiser {
             return false;
         }
         counters.told.gated += 1;
-        let view = EventView(case.record.clone());
+        let view = EventView { record: case.record.clone(), marks: case.marks.clone() };
         let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
         let mut asking = Asking { rules, rule, counters, clock: self.clock, view, window, errors: Vec::new() };
         match asking.decide() {
@@ -87,7 +90,8 @@ impl Raiser {
             counters.succeeded();
         }
         counters.told.findings += 1;
-        out.push(finding(rule, &case, severity, title, context, &errors, &evidence()));
+        let evidence = evidence().with_marks(&case.marks);
+        out.push(finding(rule, &case, severity, title, context, &errors, &evidence));
         true
     }
 }
@@ -179,6 +183,7 @@ fn finding(
         severity,
         key: names.zip(values(case.key)).collect(),
         record: case.record,
+        marks: &case.marks,
         evidence,
         values: aggs.zip(&case.values).map(|(agg, value)| (agg.name.as_str(), value, agg.at_least)).collect(),
         window: case.window,

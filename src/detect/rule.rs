@@ -3,6 +3,7 @@
 use super::{
     attack::Technique,
     lint::ENTRIES,
+    markers::Marker,
     severity::Severity,
     spec::{Mode, Spec, Status},
     tally::Shape,
@@ -56,11 +57,13 @@ pub(super) struct Rule {
     pub functions: AST,
     /// Which of them there are: decide, severity, title, context.
     pub has: [bool; 4],
+    /// What it remembers of other events.
+    pub markers: Vec<Marker>,
 }
 
 impl Rule {
     /// Puts a rule together.
-    pub fn new(spec: Spec, path: &str, source: &str, functions: AST) -> Self {
+    pub fn new(spec: Spec, markers: Vec<Marker>, path: &str, source: &str, functions: AST) -> Self {
         let has = ENTRIES.map(|entry| functions.iter_functions().any(|function| function.name == entry));
         let shape = spec.window.map(|window| {
             let (aggs, tracks) = (spec.aggs.clone(), spec.tracks.clone());
@@ -82,10 +85,16 @@ impl Rule {
             digest: Digest::of(source.as_bytes()),
         };
         let names = spec.aggs.iter().map(|agg| agg.name.as_str().into()).collect();
-        Self { spec, info, shape, names, functions, has }
+        Self { spec, info, shape, names, functions, has, markers }
     }
 
-    /// How long an event matters to this rule, in microseconds.
+    /// How far back its judgements look, in microseconds.
+    pub fn horizon(&self) -> i64 {
+        let remembered = self.markers.iter().map(|marker| marker.keep.ttl).max().unwrap_or(0);
+        self.memory().saturating_add(remembered).saturating_add(self.spec.wait.unwrap_or(0))
+    }
+
+    /// How long an event matters to this rule's windows, in microseconds.
     pub fn memory(&self) -> i64 {
         self.spec.window.unwrap_or(0).saturating_add(self.spec.settle.unwrap_or(0))
     }

@@ -5,6 +5,7 @@ use super::{
     header::{self, Gather},
     lint::{self, Note},
     list::{self, List},
+    markers::{self, Marker, Wants},
     predicate::CELLS,
     rule::{Rule, RuleInfo},
     script::{self, Scripts},
@@ -32,6 +33,8 @@ pub struct RuleSet {
     lists: Arc<[List]>,
     /// The rules that can select a record of each cell.
     index: Vec<Box<[u32]>>,
+    /// The markers that can, each as rule and place in it.
+    marker_index: Vec<Box<[(u32, usize)]>>,
     scripts: Scripts,
     bundle: (Digest, Arc<[u8]>),
 }
@@ -84,6 +87,15 @@ impl RuleSet {
                 list.push(at as u32); // as many rules as files: far below 2^32
             }
         }
+        let mut marker_index = vec![Vec::new(); CELLS];
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
+            for (place, marker) in rule.markers.iter().enumerate() {
+                let cells = marker.when.cells();
+                for (_, list) in marker_index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
+                    list.push((at as u32, place));
+                }
+            }
+        }
         let (digest, bytes) = artifact::bundle(files);
         Self {
             infos: rules.iter().map(|rule| rule.info.clone()).collect(),
@@ -91,6 +103,7 @@ impl RuleSet {
             scripts: Scripts::new(lists.clone()),
             lists,
             index: index.into_iter().map(Vec::into_boxed_slice).collect(),
+            marker_index: marker_index.into_iter().map(Vec::into_boxed_slice).collect(),
             bundle: (digest, bytes.into()),
         }
     }
@@ -100,7 +113,8 @@ impl RuleSet {
         self.bundle.clone()
     }
 
-    /// How far back replay must reach so that the volatile state of live rules is whole: the largest window + settle.
+    /// How far back replay must reach so that the volatile state of live rules is whole: the largest
+    /// window + settle + ttl + wait.
     /// Shadow rules may look back further: what they miss after a restart is counted, not alerted.
     pub fn horizon(&self) -> Duration {
         self.longest(|mode| mode == Mode::Live)
@@ -112,7 +126,7 @@ impl RuleSet {
     }
 
     fn longest(&self, of: fn(Mode) -> bool) -> Duration {
-        let longest = self.rules.iter().filter(|rule| of(rule.spec.mode)).map(Rule::memory).max();
+        let longest = self.rules.iter().filter(|rule| of(rule.spec.mode)).map(Rule::horizon).max();
         Duration::from_micros(longest.unwrap_or(0).unsigned_abs())
     }
 
@@ -129,6 +143,11 @@ impl RuleSet {
     /// The rules that can select a record of this cell.
     pub(super) fn at_cell(&self, cell: usize) -> &[u32] {
         self.index.get(cell).map_or(&[], |rules| rules)
+    }
+
+    /// The markers that can remember a record of this cell.
+    pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize)] {
+        self.marker_index.get(cell).map_or(&[], |markers| markers)
     }
 
     /// The compiled rules.
@@ -224,10 +243,11 @@ impl Loader<'_> {
             scope.push_constant(name, header::FieldObject(super::subject::Selector::Unknown));
         }
         let places = lint::header_places(&ast);
-        let spec = if lint.fatal { None } else { self.run(&ast, &mut scope, &places, notes, problems) };
+        let read = if lint.fatal { None } else { self.run(&ast, &mut scope, &places, notes, problems) };
         let window: Vec<&str> = places.keys().filter_map(|key| key.strip_prefix("agg.")).collect();
         notes.extend(lint::functions(&ast, &window));
-        Some(Rule::new(spec?, self.path, source, ast.clone_functions_only()))
+        let (spec, markers) = read?;
+        Some(Rule::new(spec, markers, self.path, source, ast.clone_functions_only()))
     }
 
     /// Runs the header and reads what it said.
@@ -238,7 +258,7 @@ impl Loader<'_> {
         places: &std::collections::BTreeMap<String, Position>,
         notes: &mut Vec<Note>,
         problems: &mut Vec<Problem>,
-    ) -> Option<spec::Spec> {
+    ) -> Option<(spec::Spec, Vec<Marker>)> {
         let statements = ast.clone_statements_only();
         let run = catch_unwind(AssertUnwindSafe(|| self.engine.eval_ast_with_scope::<Dynamic>(scope, &statements)));
         let mut gathered = self.gather.take();
@@ -264,7 +284,13 @@ impl Loader<'_> {
                 list.check_addresses(&raw.id, problems);
             }
         }
-        spec::read(raw.id, raw.values, raw.at, places, notes)
+        let spec = spec::read(raw.id, raw.values, raw.at, places, notes);
+        let (named, at): (Vec<_>, Vec<_>) = gathered.markers.iter().map(|raw| (raw.name.clone(), raw.at)).unzip();
+        let wait = spec.as_ref().and_then(|spec| spec.wait);
+        let markers = markers::read(gathered.markers, &markers::places(ast), &Wants::of(ast), wait, notes);
+        let waits = spec.as_ref().is_none_or(|spec| spec.wait.is_some() || spec.settle.is_some());
+        notes.extend(markers::lint(ast, &named, &at, waits));
+        spec.map(|spec| (spec, markers))
     }
 }
 

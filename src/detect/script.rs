@@ -7,7 +7,9 @@ use super::{
     list::List,
     measure::Measured,
     severity::Severity,
+    sight::{self, Marks},
     subject::{Owned, Selector},
+    travel,
 };
 use crate::event::Value;
 use rhai::{
@@ -26,9 +28,14 @@ const LONGEST_STRING: usize = 16 * 1024;
 /// Bytes of a field as functions see it: a hostile event must not make every function fail by its length.
 pub(super) const LONGEST_FIELD: usize = 2 * 1024;
 
-/// The event or rejection, as functions see it.
+/// The record that is judged, as functions see it.
 #[derive(Clone)]
-pub(super) struct EventView(pub Arc<Owned>);
+pub(super) struct EventView {
+    /// The record.
+    pub record: Arc<Owned>,
+    /// What the markers of the rule say about it.
+    pub marks: Marks,
+}
 
 /// The values of the window, as functions see them.
 #[derive(Clone)]
@@ -72,15 +79,15 @@ impl Scripts {
         engine.register_type_with_name::<EventView>("event").register_type_with_name::<WindowView>("window");
         for name in Selector::names() {
             if let Some(selector) = Selector::from_name(name) {
-                engine.register_get(name, move |view: &mut EventView| dynamic(view.0.subject().get(&selector)));
+                engine.register_get(name, move |view: &mut EventView| dynamic(view.record.subject().get(&selector)));
             }
         }
         let [position, partition, offset] = VIEW_NAMES;
-        engine.register_get(position, |view: &mut EventView| view.0.chain.at(view.0.offset).to_string());
-        engine.register_get(partition, |view: &mut EventView| i64::from(view.0.chain.partition));
-        engine.register_get(offset, |view: &mut EventView| view.0.offset);
+        engine.register_get(position, |view: &mut EventView| view.record.chain.at(view.record.offset).to_string());
+        engine.register_get(partition, |view: &mut EventView| i64::from(view.record.chain.partition));
+        engine.register_get(offset, |view: &mut EventView| view.record.offset);
         engine.register_fn("attr", |view: &mut EventView, name: ImmutableString| {
-            dynamic(view.0.subject().get(&Selector::Attribute(name.as_str().into())))
+            dynamic(view.record.subject().get(&Selector::Attribute(name.as_str().into())))
         });
         engine.register_indexer_get(|view: &mut WindowView, name: ImmutableString| {
             let at = view.names.iter().position(|known| *known == name);
@@ -104,12 +111,14 @@ impl Scripts {
         engine.register_fn("in_list", move |context: NativeCallContext, (): (), name: ImmutableString| {
             null(&context, None, &name)
         });
+        sight::register(&mut engine);
+        travel::register(&mut engine);
         Self { engine }
     }
 
     /// Calls a function with (e, w). An error is one line; a panic of the engine or of ours is an error too.
     pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, String> {
-        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.0.time);
+        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.record.time);
         let call = || {
             self.engine.call_fn_with_options::<Dynamic>(
                 options,
@@ -128,7 +137,7 @@ impl Scripts {
 }
 
 /// A value as scripts see it: null is (), moments are milliseconds, symbols are strings.
-fn dynamic(value: Value<'_>) -> Dynamic {
+pub(super) fn dynamic(value: Value<'_>) -> Dynamic {
     match value {
         Value::Null => Dynamic::UNIT,
         Value::Text(text) => clip(text, LONGEST_FIELD).into(),
@@ -177,7 +186,7 @@ mod tests {
             time: 0,
         };
         let w = WindowView { names: ["n".into()].into(), values: [Measured::Whole(5)].into() };
-        scripts.call(&functions, "decide", &EventView(Arc::new(owned)), &w)
+        scripts.call(&functions, "decide", &EventView { record: Arc::new(owned), marks: Marks::default() }, &w)
     }
 
     #[test]
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn what_may_be_called_exists() {
         let scripts = Scripts::new(Vec::new().into());
-        for name in CALLABLE.into_iter().filter(|name| *name != "in_list") {
+        for name in CALLABLE.into_iter().filter(|name| !["in_list", "mark"].contains(name)) {
             let calls = [
                 format!("{name}(4)"),
                 format!("{name}(\"4\")"),
@@ -217,6 +226,7 @@ mod tests {
                 format!("{name}(\"4\", 0)"),
                 format!("{name}(4, 5)"),
                 format!("{name}(e, \"x\")"),
+                format!("{name}(e, e)"),
                 format!("let a = [1]; a.{name}(0)"),
                 format!("let a = [1]; a.{name}(0, 1)"),
             ];

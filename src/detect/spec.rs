@@ -82,14 +82,16 @@ pub(super) struct Spec {
     pub settle: Option<i64>,
     /// Microseconds.
     pub dedup: Option<i64>,
+    /// Microseconds: how long the watermark must be past an event before it is judged.
+    pub wait: Option<i64>,
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name", "version", "severity", "status", "mode", "attack", "owner", "runbook", "falsepos", "when", "key", "window",
-    "agg", "at_least", "settle", "dedup",
+    "agg", "at_least", "settle", "dedup", "wait",
 ];
 /// Keys that later versions bring. A rule that relies on one must not load as if it were not there.
-const LATER: [&str; 8] = ["wait", "update_on", "marker", "markers", "sequence", "sequences", "ttl", "confidence"];
+const LATER: [&str; 4] = ["update_on", "sequence", "sequences", "confidence"];
 
 /// Reads the header of rule `id`. What is wrong goes to `notes`; then the rule must not be used.
 pub(super) fn read(
@@ -134,6 +136,7 @@ pub(super) fn read(
         conditions,
         settle: reader.duration("settle"),
         dedup: reader.duration("dedup"),
+        wait: reader.duration("wait"),
     };
     reader.together(&spec);
     (notes.len() == before).then_some(spec)
@@ -338,7 +341,7 @@ impl Reader<'_> {
     fn together(&mut self, spec: &Spec) {
         let has = |key: &str| self.values.contains_key(key);
         let (window, agg, gate) = (has("window"), has("agg"), has("at_least"));
-        let (settle, dedup) = (has("settle"), has("dedup"));
+        let (settle, dedup, wait) = (has("settle"), has("dedup"), has("wait"));
         if agg && !window {
             self.note("agg", "`agg` needs a `window`: add window: \"15m\"");
         }
@@ -362,6 +365,10 @@ impl Reader<'_> {
             let why = "the gate is asked again once the shape has settled";
             let message = format!("`{}` may fall again with more events: add settle: \"2m\", {why}", agg.name);
             self.note(&format!("at_least.{}", agg.name), message);
+        }
+        if wait && window {
+            let message = "`wait` is for rules that judge single events; with a `window`, use `settle`";
+            self.note("wait", message);
         }
         if !spec.columns.is_empty() && spec.key.iter().any(|key| spec.columns.contains(key)) {
             self.note(

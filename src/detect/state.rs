@@ -6,7 +6,7 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{finding::Deferred, window::Window};
+use super::{finding::Deferred, history::History, waiting::Pending, window::Window};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -63,6 +63,10 @@ pub(super) struct Key {
     pub marks: Vec<Mark>,
     /// Window ends to look at again.
     pub dirty: Option<Box<Dirty>>,
+    /// What a marker remembers of the key.
+    pub history: Option<Box<History>>,
+    /// Events whose own judgement waits.
+    pub pending: Option<Box<Pending>>,
     /// The detector's epoch when chains that went away were last taken out.
     pub epoch: u32,
     /// Whether it came back after it was pushed out.
@@ -72,6 +76,27 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key of which nothing is known yet.
+    pub fn new(rule: u32, name: &[u8], epoch: u32) -> Self {
+        Self {
+            rule,
+            name: name.into(),
+            window: None,
+            marks: Vec::new(),
+            dirty: None,
+            history: None,
+            pending: None,
+            epoch,
+            returned: false,
+            until: i64::MAX,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.window.is_none() && self.marks.is_empty() && self.history.is_none() && self.pending.is_none()
+    }
+
     fn bytes(&self) -> usize {
         // 16 bytes for each allocation's own cost
         let marks: usize =
@@ -86,11 +111,16 @@ impl Key {
             + self.marks.iter().map(|mark| size_of_val(&*mark.chains)).sum::<usize>()
             + marks
             + dirty
+            + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
+            + self.pending.as_ref().map_or(0, |pending| size_of::<Pending>() + pending.bytes())
             + 48
     }
 
     fn class(&self) -> usize {
-        let events = self.window.as_ref().map_or(1, Window::len).max(1) + usize::from(self.returned);
+        let remembered = self.history.as_ref().map_or(0, |history| history.weight());
+        let waiting = self.pending.as_ref().map_or(0, |pending| pending.len());
+        let events = self.window.as_ref().map_or(1, Window::len).max(remembered).max(waiting).max(1);
+        let events = events + usize::from(self.returned);
         (events.ilog2() as usize).min(CLASSES - 1)
     }
 }
@@ -156,6 +186,19 @@ impl State {
             }
         }
         found
+    }
+
+    /// A key, by its name.
+    pub fn find(&self, rule: u32, name: &[u8]) -> Option<&Key> {
+        let hash = self.hasher.hash_one((rule, name));
+        let of = |at: u32| self.slots.get(at as usize)?.key.as_deref();
+        let found = self.table.find(hash, |at| of(*at).is_some_and(|key| key.rule == rule && *key.name == *name));
+        found.and_then(|at| of(*at))
+    }
+
+    /// Whether a key was pushed out of late. It may say yes for one that was not, once in forty times.
+    pub fn was_pushed_out(&self, rule: u32, name: &[u8]) -> bool {
+        self.evicted > 0 && self.ghosts.contains(self.hasher.hash_one((rule, name)))
     }
 
     /// The slot of a key, made by `make` if there is none.

@@ -101,7 +101,7 @@ fn each_mistake_in_the_header_is_named() {
         ("n: count()", "n: distinct(src_ip)", "an aggregate over a field of the key always sees one value"),
         ("n: count()", "n: 5", "`n` must be count(), count_if(test), distinct(field)"),
         ("dedup: \"1h\"", "settle: \"1m\"", "`settle` needs `window` and `dedup`"),
-        ("dedup: \"1h\"", "dedup: \"1h\", wait: \"5s\"", "`wait` is not supported yet"),
+        ("dedup: \"1h\"", "dedup: \"1h\", wait: \"5s\"", "`wait` is for rules that judge single events"),
         ("dedup: \"1h\"", "dedup: \"1h\", update_on: \"x2\"", "`update_on` is not supported yet"),
         ("dedup: \"1h\"", "dedup: \"1h\", mode: \"life\"", "unknown mode \"life\": did you mean `live`?"),
         ("dedup: \"1h\"", "dedup: \"1h\", status: \"good\"", "unknown status \"good\""),
@@ -109,7 +109,7 @@ fn each_mistake_in_the_header_is_named() {
         ("dedup: \"1h\"", "dedup: \"1h\", attack: \"TA0006/T1110\"", "`attack` must be an array of strings"),
         ("\"T-1\"", "\"T 1\"", "\"T 1\" is no rule id"),
         ("rule(\"T-1\"", "rul(\"T-1\"", "headers have no function `rul`: did you mean `rule`?"),
-        ("rule(", "marker(\"m\", #{ when: 1 }); rule(", "markers are not supported yet"),
+        ("rule(", "marker(\"m\", #{ when: kind == EVENT, key: [user] }); rule(", "the marker has no `ttl`"),
         ("});", "}); rule(\"T-2\", #{});", "this one has 2"),
     ] {
         let text = good.replacen(from, to, 1);

@@ -3,6 +3,7 @@
 mod bounds;
 mod judging;
 mod loading;
+mod markers;
 mod orders;
 
 use super::{Detector, Finding, Input, Limits, RuleSet};
