@@ -7,6 +7,7 @@
 
 mod attack;
 mod detector;
+mod feed;
 mod finding;
 mod header;
 mod history;
