@@ -2,6 +2,7 @@
 
 use super::{
     Finding, Input, Limits,
+    feed::Behind,
     finding::Evidence,
     judging::{Judging, Work},
     keys::{bucket, canonical_key, identity, value_text},
@@ -80,7 +81,7 @@ struct Sweep {
 
 /// Judges records. One instance sees the partitions that one process reads.
 pub struct Detector {
-    rules: Arc<RuleSet>,
+    pub(super) rules: Arc<RuleSet>,
     limit: usize,
     pub(super) state: State,
     repeats: Repeats,
@@ -114,7 +115,7 @@ impl Detector {
             timer_number: 0,
             timers_before_cleaning: FEW_TIMERS,
             sweeps: VecDeque::new(),
-            raiser: Raiser { counters, clock: None },
+            raiser: Raiser { counters, clock: None, fed: VecDeque::new() },
             totals: Totals::default(),
             lateness,
             hasher,
@@ -156,15 +157,23 @@ impl Detector {
             let rules = self.rules.clone();
             let subject = Subject::new(what, input.chain, input.offset, time);
             let mut work = Work { subject: &subject, chain, now: input.now, again, owned: None, repeated: None };
-            let cell = predicate::cell(&subject);
-            self.remember(&rules, cell, &mut work, out);
-            for at in rules.at_cell(cell) {
-                if self.selects(&rules, *at, &subject) {
-                    self.judge_rule(&rules, *at, &mut work, out);
-                }
-            }
+            self.see(&rules, &mut work, out);
+            self.feed(input.now, out);
         }
         self.advance(chain, (source, id, time), input, out);
+    }
+
+    /// Remembers a record and judges it by every rule that selects it.
+    pub(super) fn see(&mut self, rules: &RuleSet, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
+        let subject = work.subject;
+        let cell = predicate::cell(subject);
+        self.remember(rules, cell, work, out);
+        for at in rules.at_cell(cell) {
+            let own = matches!(subject.what, What::Finding(found) if found.number == *at);
+            if !own && self.selects(rules, *at, subject) {
+                self.judge_rule(rules, *at, work, out);
+            }
+        }
     }
 
     /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds its
@@ -175,6 +184,7 @@ impl Detector {
         self.run_timers(now, out);
         self.run_sweeps(now, out);
         self.make_room(u32::MAX, now, out);
+        self.feed(now, out);
     }
 
     /// The lowest offset of a chain whose judgement is still deferred (`settle`, `wait`).
@@ -279,7 +289,8 @@ impl Detector {
         let partitions = &self.partitions;
         let repeated = match work.subject.what {
             What::Event(_) => self.repeats.seen(identity(work.subject), work.chain, |chain| partitions.is_read(chain)),
-            What::Rejection(_) => false, // a rejection has no id: its window knows it by its position
+            // a rejection has no id: its window knows it by its position; a finding is raised once
+            What::Rejection(_) | What::Finding(_) => false,
         };
         self.totals.repeats += u64::from(repeated);
         work.repeated = Some(repeated);
@@ -319,7 +330,7 @@ impl Detector {
         let case = self.single(rules, key.rule, &key.name, &record, Some(bucket), work.now);
         let marks = case.marks.clone();
         if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
-            let chains = marks.chains([work.chain], &self.partitions);
+            let chains = self.chains_of(work.chain, &record, &marks);
             key.marks.push(Mark { bucket, chains, waiting: None });
         }
     }
@@ -344,6 +355,7 @@ impl Detector {
         let (chain, offset, again) = (work.chain, work.subject.offset, work.again);
         let inserted = window.insert(shape, Incoming { time, chain, offset, again, values, conditions }, &self.hasher);
         if inserted == Inserted::New {
+            Behind::note(&mut key.behind, work.subject.what);
             // an event far ahead of the clock must not drag the window with it: it is evaluated apart
             let in_order = time >= window.head() && time <= work.now.saturating_mul(1000).saturating_add(AHEAD);
             if in_order {
@@ -455,6 +467,7 @@ impl Detector {
             if self.state.generation(sweep.slot) == sweep.generation {
                 let rules = self.rules.clone();
                 self.sweep_dirty(&rules, sweep.slot, now, out);
+                self.feed(now, out);
             }
         }
     }
@@ -493,6 +506,7 @@ impl Detector {
                 Some(bucket) => self.judge_settled(&rules, timer.slot, Some(bucket), now, out),
                 None => self.sweep_dirty(&rules, timer.slot, now, out),
             }
+            self.feed(now, out);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     markers::RawMarker,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
-    subject::Selector,
+    subject::{KINDS, Selector},
     suggest::hint,
 };
 use crate::event::{Activity, Factor, Field, FieldType, Outcome, UserKind, Verification};
@@ -80,7 +80,7 @@ impl Gather {
 /// Symbols of the event's enums and of `kind`, and names of severities: constants in headers, functions and tests.
 pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
     let lists = [Activity::SYMBOLS, Outcome::SYMBOLS, UserKind::SYMBOLS, Factor::SYMBOLS, Verification::SYMBOLS];
-    lists.into_iter().flatten().copied().chain(["EVENT", "REJECTION"])
+    lists.into_iter().flatten().copied().chain(KINDS.iter().copied())
 }
 
 /// The scope in which a header runs: every field and every constant by its name.
@@ -111,6 +111,7 @@ enum Operand {
     Bool(bool),
     Null,
     Field(FieldObject),
+    Severity(Severity),
 }
 
 impl From<Symbol> for Operand {
@@ -136,6 +137,11 @@ impl From<f64> for Operand {
 impl From<bool> for Operand {
     fn from(value: bool) -> Self {
         Self::Bool(value)
+    }
+}
+impl From<Severity> for Operand {
+    fn from(value: Severity) -> Self {
+        Self::Severity(value)
     }
 }
 impl From<()> for Operand {
@@ -187,6 +193,9 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
     if selector == Selector::Unknown || matches!(&with, Operand::Field(FieldObject(Selector::Unknown))) {
         return PredObject(Pred::Const(false));
     }
+    if let (Selector::FindingSeverity, Operand::Severity(severity)) = (&selector, &with) {
+        return PredObject(of_severity(operator, *severity));
+    }
     let name = selector.name();
     if !equality && !matches!(selector.field_type(), FieldType::OptLong | FieldType::OptInt | FieldType::OptDouble) {
         return wrong(format!("`{name} {operator} …`: only numbers have an order, and {name} is none"));
@@ -196,7 +205,8 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
         (FieldType::Enum(symbols, _), Operand::Symbol(Symbol(symbol))) => {
             match (&selector, symbols.contains(&symbol)) {
                 (Selector::Kind, true) if symbol == "REJECTION" => Pred::IsRejection,
-                (Selector::Kind, true) => Pred::Not(Box::new(Pred::IsRejection)),
+                (Selector::Kind, true) if symbol == "FINDING" => Pred::IsFinding,
+                (Selector::Kind, true) => Pred::Not(Box::new(Pred::IsRejection.or(Pred::IsFinding))),
                 (Selector::Field(field), true) => Pred::Symbol(*field, symbol_bit(*field, symbol).unwrap_or_default()),
                 _ => return wrong(format!("{name} is never {symbol}: it is one of {}", symbols.join(", "))),
             }
@@ -207,6 +217,9 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
             let hint =
                 symbol.map_or_else(|| hint(&upper, symbols.iter().copied()), |s| format!(": write {s} without quotes"));
             return wrong(format!("{name} holds a symbol, not the string {text:?}{hint}"));
+        }
+        (_, Operand::Text(text)) if selector == Selector::FindingSeverity => {
+            return wrong(format!("{name} is a severity, not the string {text:?}: write HIGH without quotes"));
         }
         (FieldType::Text | FieldType::OptText, Operand::Text(text)) => Pred::Text(selector, text.as_str().into()),
         (FieldType::Text | FieldType::OptText, Operand::Field(FieldObject(other))) => match other.field_type() {
@@ -238,6 +251,22 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
     PredObject(if negated { Pred::Not(Box::new(pred)) } else { pred })
 }
 
+/// `finding_severity >= HIGH`: severities have an order.
+fn of_severity(operator: &str, with: Severity) -> Pred {
+    let holds = |found: Severity| match operator {
+        "<" => (found as u8) < with as u8,
+        "<=" => found as u8 <= with as u8,
+        ">" => found as u8 > with as u8,
+        ">=" => found as u8 >= with as u8,
+        _ => found == with,
+    };
+    let mut names: Vec<crate::event::Text> =
+        Severity::ALL.into_iter().filter(|found| holds(*found)).map(|found| found.name().into()).collect();
+    names.sort();
+    let pred = Pred::OneOf(Selector::FindingSeverity, names.into());
+    if operator == "!=" { Pred::Not(Box::new(pred)) } else { pred }
+}
+
 pub(super) fn type_name(kind: FieldType) -> &'static str {
     match kind {
         FieldType::Text | FieldType::OptText => "a string",
@@ -257,6 +286,7 @@ fn operand_name(operand: &Operand) -> String {
         Operand::Number(_) => "a number".into(),
         Operand::Bool(value) => format!("{value}"),
         Operand::Null => "()".into(),
+        Operand::Severity(severity) => format!("the severity {}", severity.name()),
         Operand::Field(FieldObject(field)) => format!("the field {}", field.name()),
     }
 }
@@ -271,6 +301,7 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     register_comparisons::<f64>(engine, gather);
     register_comparisons::<bool>(engine, gather);
     register_comparisons::<()>(engine, gather);
+    register_comparisons::<Severity>(engine, gather);
     for operator in OPERATORS {
         let g = gather.clone();
         engine.register_fn(operator, move |context: NativeCallContext, a: FieldObject, b: FieldObject| {
@@ -396,7 +427,8 @@ fn one_of(g: &Gather, context: &NativeCallContext, selector: &Selector, values: 
         }
         let mut texts = Vec::with_capacity(values.len());
         for value in values {
-            match value.into_immutable_string() {
+            let severity = value.clone().try_cast::<Severity>().filter(|_| *selector == Selector::FindingSeverity);
+            match severity.map_or_else(|| value.into_immutable_string(), |severity| Ok(severity.name().into())) {
                 Ok(text) => texts.push(text.as_str().into()),
                 Err(_) => {
                     g.problem(context, format!("{} is a string: one_of() takes an array of strings", selector.name()))

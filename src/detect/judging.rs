@@ -2,6 +2,7 @@
 
 use super::{
     Detector, Finding,
+    feed::Behind,
     finding::{Deferred, Evidence},
     keys::bucket,
     raise::Case,
@@ -80,11 +81,12 @@ impl Judging<'_, '_, '_> {
             now: self.work.now,
         };
         let partitions = &self.detector.partitions;
-        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain));
+        let behind = self.key.behind.as_deref();
+        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
         if self.detector.raiser.raise(self.rules, case, evidence, self.out)
             && let Some(bucket) = bucket
         {
-            let chains = sights.chains(run.chains(), &self.detector.partitions);
+            let chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
             self.key.marks.push(Mark { bucket, chains, waiting: None });
         }
     }
@@ -256,9 +258,10 @@ impl Detector {
                     warming: unknown || self.partitions.is_warming(span.0),
                     now,
                 };
-                let partitions = &self.partitions;
-                if self.raiser.raise(rules, case, || Evidence::of_run(run, |chain| partitions.id(chain)), out) {
-                    mark.chains = sights.chains(run.chains(), partitions);
+                let (partitions, behind) = (&self.partitions, key.behind.as_deref());
+                let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
+                if self.raiser.raise(rules, case, evidence, out) {
+                    mark.chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
                 } else {
                     refused.push(mark.bucket); // a later event may open the gate of this bucket again
                 }

@@ -10,6 +10,7 @@ mod attack;
 mod column;
 mod decimal;
 mod detector;
+mod feed;
 mod finding;
 mod header;
 mod history;

@@ -9,9 +9,9 @@ use super::{
     severity::Severity,
     sight::{Marks, Sighting},
     spec::Mode,
-    subject::{Owned, OwnedWhat},
+    subject::{Owned, OwnedWhat, Selector},
 };
-use crate::event::{AuthEvent, UserKind};
+use crate::event::{AuthEvent, Field, UserKind};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -164,11 +164,12 @@ fn metadata(report: &Report<'_>, now: i64) -> Value {
     metadata.insert("correlation_uid".into(), text(&key.join("|")));
     let version = env!("CARGO_PKG_VERSION");
     metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
-    let tenant = match &report.record.what {
-        OwnedWhat::Event(event) => event.tenant.as_deref(),
-        OwnedWhat::Rejection(_) => None,
+    let subject = report.record.subject();
+    let tenant = match subject.get(&Selector::Field(Field::tenant)) {
+        crate::event::Value::Text(tenant) => Some(text(tenant)),
+        _ => None,
     };
-    put(&mut metadata, "tenant_uid", tenant.map(text));
+    put(&mut metadata, "tenant_uid", tenant);
     metadata.insert("processed_time".into(), json!(now));
     metadata.insert("labels".into(), json!([format!("mode:{}", report.rule.mode.name())]));
     Value::Object(metadata)
@@ -246,7 +247,20 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     evidence.insert("uid".into(), json!(position));
     data.insert("position".into(), json!(position));
     match &report.record.what {
-        OwnedWhat::Event(event) => event_evidence(event, &mut evidence, &mut data, &mut observables),
+        OwnedWhat::Event(event) => {
+            event_evidence(event, &mut evidence, &mut observables);
+            data.insert("event_id".into(), text(&event.event_id));
+            data.insert("source".into(), text(&event.source));
+            data.insert("activity".into(), json!(event.activity.symbol()));
+            data.insert("outcome".into(), json!(event.outcome.symbol()));
+            put(&mut data, "reason", event.reason.as_deref().map(text));
+        }
+        OwnedWhat::Finding(found) => {
+            event_evidence(&found.event(), &mut evidence, &mut observables);
+            let found =
+                json!({ "uid": text(&found.uid), "rule": text(&found.rule), "severity": found.severity.name() });
+            data.insert("finding".into(), found);
+        }
         OwnedWhat::Rejection(rejection) => {
             data.insert("rejection".into(), json!({ "code": rejection.code, "detail": text(&rejection.detail) }));
         }
@@ -283,12 +297,7 @@ fn sighting(mark: &Sighting) -> Value {
     }
 }
 
-fn event_evidence(
-    event: &AuthEvent,
-    evidence: &mut Map<String, Value>,
-    data: &mut Map<String, Value>,
-    observables: &mut Vec<Value>,
-) {
+fn event_evidence(event: &AuthEvent, evidence: &mut Map<String, Value>, observables: &mut Vec<Value>) {
     let mut observe = |path: &str, type_id: i64, caption: &str, value: &str| {
         observables.push(json!({
             "name": format!("evidences[0].{path}"), "type_id": type_id, "type": caption, "value": text(value),
@@ -335,11 +344,6 @@ fn event_evidence(
         evidence.insert("http_request".into(), json!({ "user_agent": text(agent) }));
         observe("http_request.user_agent", 16, "HTTP User-Agent", agent);
     }
-    data.insert("event_id".into(), text(&event.event_id));
-    data.insert("source".into(), text(&event.source));
-    data.insert("activity".into(), json!(event.activity.symbol()));
-    data.insert("outcome".into(), json!(event.outcome.symbol()));
-    put(data, "reason", event.reason.as_deref().map(text));
 }
 
 fn unmapped(report: &Report<'_>) -> Value {

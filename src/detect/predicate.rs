@@ -52,6 +52,8 @@ pub(super) enum Pred {
     Symbol(Field, u32),
     /// The record is a rejection.
     IsRejection,
+    /// The record is a finding.
+    IsFinding,
     /// A string equals.
     Text(Selector, Text),
     /// A string is one of these, sorted.
@@ -99,9 +101,10 @@ impl Pred {
             Self::Const(value) => *value,
             Self::Symbol(field, mask) => match subject.what {
                 super::subject::What::Event(event) => mask & (1 << place(event, *field)) != 0,
-                super::subject::What::Rejection(_) => false,
+                super::subject::What::Rejection(_) | super::subject::What::Finding(_) => false,
             },
             Self::IsRejection => matches!(subject.what, super::subject::What::Rejection(_)),
+            Self::IsFinding => matches!(subject.what, super::subject::What::Finding(_)),
             Self::Text(selector, text) => subject.get(selector) == Value::Text(text),
             Self::OneOf(selector, texts) => match subject.get(selector) {
                 Value::Text(found) => texts.binary_search_by(|text| text.as_str().cmp(found)).is_ok(),
@@ -157,7 +160,7 @@ impl Pred {
     fn cost(&self) -> u32 {
         match self {
             Self::Const(_) => 0,
-            Self::Symbol(..) | Self::IsRejection => 1,
+            Self::Symbol(..) | Self::IsRejection | Self::IsFinding => 1,
             Self::Number(..) | Self::Bool(..) | Self::Exists(_) => 2,
             Self::Text(..) => 4,
             Self::Same(..) => 5,
@@ -179,11 +182,12 @@ impl Pred {
         }
     }
 
-    /// The cells of the activity index in which the predicate can hold. A rule sees rejections only if it speaks of
-    /// them.
+    /// The cells of the activity index in which the predicate can hold. A rule sees rejections, and findings, only if
+    /// it speaks of them.
     pub fn cells(&self) -> u128 {
-        let mut about_rejections = false;
+        let (mut about_rejections, mut about_findings) = (false, false);
         self.walk(&mut |part| {
+            about_findings |= matches!(part, Self::IsFinding) || part.is_only_of_findings();
             about_rejections |= match part {
                 Self::IsRejection => true,
                 Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
@@ -192,7 +196,16 @@ impl Pred {
                 _ => false,
             }
         });
-        self.possible().0 & if about_rejections { ALL_CELLS } else { ALL_CELLS & !REJECTIONS }
+        let unasked = if about_rejections { 0 } else { REJECTIONS } | if about_findings { 0 } else { FINDINGS };
+        self.possible().0 & !unasked
+    }
+
+    /// Whether it is a test of something that only findings have.
+    fn is_only_of_findings(&self) -> bool {
+        match self {
+            Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) => s.is_about_findings(),
+            _ => false,
+        }
     }
 
     /// (cells in which it can be true, cells in which it can be false)
@@ -206,6 +219,8 @@ impl Pred {
                 }
             }
             Self::IsRejection => (REJECTIONS, ALL_CELLS & !REJECTIONS),
+            Self::IsFinding => (FINDINGS, ALL_CELLS & !FINDINGS),
+            test if test.is_only_of_findings() => (FINDINGS, ALL_CELLS),
             Self::Symbol(Field::activity, mask) => split(|activity, _| mask & (1 << activity) != 0),
             Self::Symbol(Field::outcome, mask) => split(|_, outcome| mask & (1 << outcome) != 0),
             Self::Not(inner) => {
@@ -220,9 +235,13 @@ impl Pred {
 }
 
 const OUTCOMES: usize = Outcome::SYMBOLS.len();
-/// How many cells the activity index has: one for each activity and outcome, and one for rejections.
-pub(super) const CELLS: usize = Activity::SYMBOLS.len() * OUTCOMES + 1;
-const REJECTIONS: u128 = 1 << (CELLS - 1);
+const EVENT_CELLS: usize = Activity::SYMBOLS.len() * OUTCOMES;
+/// How many cells the activity index has: one for each activity and outcome, one for rejections, one for findings.
+pub(super) const CELLS: usize = EVENT_CELLS + 2;
+/// The cell of findings.
+pub(super) const FINDING_CELL: usize = EVENT_CELLS + 1;
+const REJECTIONS: u128 = 1 << EVENT_CELLS;
+const FINDINGS: u128 = 1 << FINDING_CELL;
 const ALL_CELLS: u128 = (1 << CELLS) - 1;
 const _: () = assert!(CELLS < 128, "the index is a u128");
 
@@ -230,14 +249,15 @@ const _: () = assert!(CELLS < 128, "the index is a u128");
 pub(super) fn cell(subject: &Subject<'_>) -> usize {
     match subject.what {
         super::subject::What::Event(event) => event.activity as usize * OUTCOMES + event.outcome as usize,
-        super::subject::What::Rejection(_) => CELLS - 1,
+        super::subject::What::Rejection(_) => EVENT_CELLS,
+        super::subject::What::Finding(_) => FINDING_CELL,
     }
 }
 
-/// Cells of events for which the test holds, and all others (rejections among them).
+/// Cells of events for which the test holds, and all others (rejections and findings among them).
 fn split(test: impl Fn(usize, usize) -> bool) -> (u128, u128) {
     let yes =
-        (0..CELLS - 1).filter(|cell| test(cell / OUTCOMES, cell % OUTCOMES)).fold(0, |mask, cell| mask | 1 << cell);
+        (0..EVENT_CELLS).filter(|cell| test(cell / OUTCOMES, cell % OUTCOMES)).fold(0, |mask, cell| mask | 1 << cell);
     (yes, ALL_CELLS & !yes)
 }
 
@@ -356,9 +376,13 @@ mod tests {
         let failed =
             Pred::Symbol(Field::activity, logon_bit).and(Pred::Symbol(Field::outcome, 1 << Outcome::Failure as u32));
         assert_eq!(failed.cells().count_ones(), 1);
-        assert_eq!(Pred::Not(Box::new(failed.clone())).cells().count_ones() as usize, CELLS - 2);
+        assert_eq!(Pred::Not(Box::new(failed.clone())).cells().count_ones() as usize, EVENT_CELLS - 1);
         let either = failed.clone().or(Pred::Text(Selector::Field(Field::user), "ann".into()));
-        assert_eq!(either.cells(), ALL_CELLS & !REJECTIONS, "no rule sees rejections by accident");
+        let events = ALL_CELLS & !REJECTIONS & !FINDINGS;
+        assert_eq!(either.cells(), events, "no rule sees rejections or findings by accident");
+        assert_eq!(failed.clone().or(Pred::IsFinding).cells().count_ones(), 2);
+        let named = Pred::Text(Selector::FindingRule, "AUTH-0001".into());
+        assert_eq!((named.cells(), Pred::Not(Box::new(named)).cells()), (FINDINGS, events | FINDINGS));
         assert_eq!(failed.or(Pred::IsRejection).cells().count_ones(), 2);
         assert_eq!(Pred::IsRejection.cells(), REJECTIONS);
         assert_eq!(Pred::IsRejection.and(Pred::Symbol(Field::activity, 1)).cells(), 0, "can never hold");

@@ -1,7 +1,7 @@
 //! Past the native gate: asking a rule's functions, and making the finding.
 
 use super::{
-    Finding,
+    Finding, feed,
     finding::{Evidence, uid, values},
     measure::Measured,
     ocsf,
@@ -16,7 +16,7 @@ use super::{
 use crate::position::Position;
 use rhai::Dynamic;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Bytes of a title.
 const LONGEST_TITLE: usize = 512;
@@ -51,6 +51,8 @@ pub(super) struct Raiser {
     pub counters: Vec<Counters>,
     /// A monotonic clock in nanoseconds, if costs are wanted.
     pub clock: Option<fn() -> u64>,
+    /// Findings that other rules have not seen yet.
+    pub fed: VecDeque<Arc<Owned>>,
 }
 
 impl Raiser {
@@ -91,7 +93,11 @@ impl Raiser {
         }
         counters.told.findings += 1;
         let evidence = evidence().with_marks(&case.marks);
-        out.push(finding(rule, &case, severity, title, context, &errors, &evidence));
+        let finding = finding(rule, &case, severity, title, context, &errors, &evidence);
+        if feed::is_wanted(rules) {
+            self.fed.extend(feed::record(rule, case.rule, case.record, case.window, &finding, &evidence));
+        }
+        out.push(finding);
         true
     }
 }

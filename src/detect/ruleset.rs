@@ -1,7 +1,7 @@
 //! Loading rules: every file is read, every problem is reported, and only a set without problems is used.
 
 use super::{
-    Problem,
+    Problem, feed,
     header::{self, Gather},
     lint::{self, Note},
     list::{self, List},
@@ -48,7 +48,9 @@ impl RuleSet {
     /// Compiles `*.rhai` (without `*.test.rhai`) and lists (`lists/*.txt`). All problems are reported, not only the
     /// first one.
     pub fn load(files: &[File]) -> Result<Self, Vec<Problem>> {
-        Self::load_with(files, Vec::new())
+        let rules = Self::load_with(files, Vec::new())?;
+        let problems = feed::unknown_rules(&rules);
+        if problems.is_empty() { Ok(rules) } else { Err(problems) }
     }
 
     /// Loads with these lists in the place of those of the same names: tests of rules bring their own.

@@ -11,7 +11,7 @@ use super::{
     ruleset::RuleSet,
     script::{EventView, dynamic},
     state::{Key, State},
-    subject::{Owned, Selector},
+    subject::{Owned, Selector, What},
 };
 use crate::{event::Value, position::ChainId};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString};
@@ -99,9 +99,16 @@ impl Marks {
             .filter_map(move |(place, sighting)| (asked & (1 << place) != 0).then_some(sighting))
     }
 
-    /// These chains, and those of the records that answered and of what stands behind them: each once.
-    pub fn chains(&self, own: impl IntoIterator<Item = u32>, partitions: &Partitions) -> Box<[u32]> {
+    /// These chains, those behind them, and those of the records that answered and of what stands behind them: each
+    /// once.
+    pub fn chains(
+        &self,
+        own: impl IntoIterator<Item = u32>,
+        behind: &[(Arc<ChainId>, i64, i64)],
+        partitions: &Partitions,
+    ) -> Box<[u32]> {
         let mut chains: Vec<u32> = own.into_iter().collect();
+        chains.extend(behind.iter().filter_map(|(chain, ..)| partitions.find(chain)));
         for (_, seen) in self.asked().filter_map(|sighting| sighting.seen.as_ref()) {
             let behind = seen.reach.iter().flat_map(|reach| reach.iter());
             chains.extend(behind.filter_map(|(chain, ..)| partitions.find(chain)).chain([seen.at]));
@@ -211,8 +218,11 @@ impl Detector {
             if let Some(history) = &mut key.history {
                 let subject = work.subject;
                 let values = marker.values(subject);
-                let moment =
-                    Moment { time: subject.time, chain: work.chain, offset: subject.offset, values, reach: None };
+                let reach = match subject.what {
+                    What::Finding(found) => Some(found.reach.clone()),
+                    _ => None,
+                };
+                let moment = Moment { time: subject.time, chain: work.chain, offset: subject.offset, values, reach };
                 history.insert(moment, |chain| self.partitions.id(chain));
             }
             self.put_back(rule, slot, key);

@@ -6,7 +6,7 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{finding::Deferred, history::History, waiting::Pending, window::Window};
+use super::{feed::Behind, finding::Deferred, history::History, waiting::Pending, window::Window};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -63,6 +63,8 @@ pub(super) struct Key {
     pub marks: Vec<Mark>,
     /// Window ends to look at again.
     pub dirty: Option<Box<Dirty>>,
+    /// Of a window over findings: the records behind them.
+    pub behind: Option<Box<Behind>>,
     /// What a marker remembers of the key.
     pub history: Option<Box<History>>,
     /// Events whose own judgement waits.
@@ -84,6 +86,7 @@ impl Key {
             window: None,
             marks: Vec::new(),
             dirty: None,
+            behind: None,
             history: None,
             pending: None,
             epoch,
@@ -111,6 +114,7 @@ impl Key {
             + self.marks.iter().map(|mark| size_of_val(&*mark.chains)).sum::<usize>()
             + marks
             + dirty
+            + self.behind.as_ref().map_or(0, |behind| behind.bytes())
             + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
             + self.pending.as_ref().map_or(0, |pending| size_of::<Pending>() + pending.bytes())
             + 48

@@ -138,7 +138,7 @@ impl Detector {
         if self.raiser.raise(rules, case, || Evidence::of(record), out)
             && let Some(bucket) = bucket
         {
-            let chains = marks.chains([waiting.record.chain], &self.partitions);
+            let chains = self.chains_of(waiting.record.chain, record, &marks);
             key.marks.push(Mark { bucket, chains, waiting: None });
         }
     }

@@ -6,14 +6,17 @@ use crate::{
     detect::{
         Finding, Input, Limits,
         detector::Detector,
+        feed::Found,
+        kept::Kept,
         list::List,
         predicate::matches,
         rule::RuleInfo,
         ruleset::{Kind, RuleSet, kind},
         severity::Severity,
+        subject::{Owned, OwnedWhat, Selector},
         suggest::hint,
     },
-    event::Micros,
+    event::{Micros, Text},
     position::ChainId,
     record::Outcome,
 };
@@ -35,6 +38,8 @@ type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 struct Inner {
     /// The rule file, without its ending.
     rule: String,
+    /// Rules whose findings it looks at.
+    others: Vec<String>,
     lists: Vec<List>,
     /// (microseconds at which it is seen, microseconds at which it happened, the record)
     records: Vec<(i64, i64, Built)>,
@@ -75,6 +80,12 @@ pub(super) fn register(engine: &mut Engine, shared: &Shared) {
         Ok::<(), Box<EvalAltResult>>(())
     });
     let own = shared.clone();
+    engine.register_fn("also", move |t: &mut Timeline, rule: ImmutableString| {
+        exists(&own, &rule)?;
+        t.lock().others.push(rule.to_string());
+        Ok::<(), Box<EvalAltResult>>(())
+    });
+    let own = shared.clone();
     engine.register_fn("expect", move |context: NativeCallContext, t: &mut Timeline, wanted: Map| {
         expect(&own, &context, t, wanted)
     });
@@ -101,13 +112,19 @@ fn stem(path: &str) -> &str {
 }
 
 fn timeline(shared: &Shared, rule: &str) -> Result<Timeline> {
+    exists(shared, rule)?;
+    let inner = Inner { rule: rule.into(), others: Vec::new(), lists: Vec::new(), records: Vec::new() };
+    Ok(Timeline(Arc::new(Mutex::new(inner))))
+}
+
+/// There must be one rule file of this name.
+fn exists(shared: &Shared, rule: &str) -> Result<()> {
     let rules = || shared.files.iter().filter(|file| kind(&file.path) == Kind::Rule).map(|file| stem(&file.path));
     match rules().filter(|known| *known == rule).count() {
-        1 => {}
-        0 => return Err(format!("there is no rule file {rule}.rhai{}", hint(rule, rules())).into()),
-        count => return Err(format!("there are {count} rule files called {rule}.rhai: rename one").into()),
+        1 => Ok(()),
+        0 => Err(format!("there is no rule file {rule}.rhai{}", hint(rule, rules())).into()),
+        count => Err(format!("there are {count} rule files called {rule}.rhai: rename one").into()),
     }
-    Ok(Timeline(Arc::new(Mutex::new(Inner { rule: rule.into(), lists: Vec::new(), records: Vec::new() }))))
 }
 
 /// What judging a timeline gave.
@@ -123,14 +140,16 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
         .files
         .iter()
         .filter(|file| {
-            kind(&file.path) == Kind::List || (kind(&file.path) == Kind::Rule && stem(&file.path) == inner.rule)
+            let named = |stem: &str| stem == inner.rule || inner.others.iter().any(|other| other == stem);
+            kind(&file.path) == Kind::List || (kind(&file.path) == Kind::Rule && named(stem(&file.path)))
         })
         .cloned()
         .collect();
     let rules = RuleSet::load_with(&files, inner.lists.clone())
         .map_err(|problems| problems.first().map_or_else(String::new, ToString::to_string))?;
     let rules = Arc::new(rules);
-    let rule = rules.rules().first().cloned().ok_or("the file has no rule")?;
+    let rule = rules.rules().iter().find(|rule| stem(&rule.path) == inner.rule);
+    let rule = rule.cloned().ok_or("the file has no rule")?;
     let longest = rules.longest_memory();
     let mut detector = Detector::new(rules, Limits { state_bytes: 256 << 20, lateness: LATENESS });
     let mut records: Vec<_> = inner.records.iter().enumerate().collect();
@@ -141,6 +160,11 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
     for (offset, (number, (seen, time, record))) in (1..).zip(records) {
         let now = seen.div_euclid(1000);
         end = end.max(now);
+        if let Built::Finding(rule, severity, fields) = record {
+            let found = raised(rule, *severity, fields, (&chains[0], offset, *time));
+            detector.judge_finding(found, now, &mut findings);
+            continue;
+        }
         let (outcome, chain) = outcome(record, *time, number, &mut chains);
         detector.judge(&Input { chain: &chain, offset, timestamp: now, now, outcome: &outcome }, &mut findings);
     }
@@ -150,7 +174,8 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
         detector.idle(chain, end, &mut findings);
     }
     let totals = detector.totals();
-    let stats = detector.rule_stats().into_iter().next().unwrap_or_default();
+    let stats = detector.rule_stats().into_iter().find(|stats| stats.id == rule.id).unwrap_or_default();
+    findings.retain(|finding| finding.rule == rule.id);
     let mut story = format!(
         "of {} records `when` selected {}, and the functions were asked {} times",
         totals.records, stats.matched, stats.gated
@@ -175,6 +200,24 @@ fn chain(topic: &str) -> Arc<ChainId> {
     Arc::new(ChainId { cluster: "test".into(), topic: topic.into(), partition: 0, incarnation: 0 })
 }
 
+/// A finding as other rules see it.
+fn raised(
+    rule: &Text,
+    severity: Severity,
+    fields: &[(Selector, Kept)],
+    (chain, offset, time): (&Arc<ChainId>, i64, i64),
+) -> Arc<Owned> {
+    let found = Found {
+        uid: format!("{rule}:{offset}").into(),
+        rule: rule.clone(),
+        number: u32::MAX,
+        severity,
+        fields: fields.into(),
+        reach: [(chain.clone(), offset, offset)].into(),
+    };
+    Arc::new(Owned { what: OwnedWhat::Finding(Arc::new(found)), chain: chain.clone(), offset, time })
+}
+
 /// A record as it is judged, and the chain it comes from.
 fn outcome(record: &Built, time: i64, number: usize, chains: &mut Vec<Arc<ChainId>>) -> (Outcome, Arc<ChainId>) {
     let mut of_topic = |topic: &str| {
@@ -193,6 +236,7 @@ fn outcome(record: &Built, time: i64, number: usize, chains: &mut Vec<Arc<ChainI
             }
             (Outcome::Event(event), of_topic("test"))
         }
+        Built::Finding(..) => (Outcome::Opaque, of_topic("test")), // judged apart: no record of Kafka's
         Built::Rejection(rejection, topic) => {
             (Outcome::Rejection(rejection.clone()), of_topic(topic.as_deref().unwrap_or("test")))
         }

@@ -150,6 +150,98 @@ fn each_mistake_in_functions_is_named_at_its_line() {
 }
 
 #[test]
+fn each_mistake_about_markers_is_named_at_its_line() {
+    let rule = |marker: &str, decide: &str| {
+        format!(
+            "marker(\"ok\", #{{\n{marker} }});\nrule(\"T-1\", #{{ name: \"t\", severity: LOW, when: activity == LOGON,\n\
+             key: [user], wait: \"10s\" }});\nfn decide(e, w) {{ {decide} }}"
+        )
+    };
+    let (marker, decide) = ("when: activity == STEP_UP, key: [session], ttl: \"1h\"", "e.mark(\"ok\").missing");
+    let good = rule(marker, decide);
+    assert_eq!(problems(&good), Vec::<String>::new());
+    for (from, to, wanted) in [
+        ("ttl: \"1h\"", "ttl: \"1 h\"", "2:\"1 h\" is no duration"),
+        (", ttl: \"1h\"", "", "1:the marker has no `ttl`: add ttl: \"1h\""),
+        ("key: [session]", "key: []", "2:`key` must be an array of fields"),
+        ("key: [session]", "key: [privileges]", "2:privileges cannot be a key"),
+        ("key: [session]", "key: [sesion]", "2:`sesion` is no field and no symbol: did you mean `session`?"),
+        ("key: [session]", "key: [session], of: [user, device]", "2:`of` names the fields"),
+        ("key: [session]", "keys: [session]", "2:markers have no key `keys`: did you mean `key`?"),
+        ("when: activity == STEP_UP", "when: STEP_UP", "2:`when` must be a test of fields"),
+        ("activity == STEP_UP", "activity == STEP_UP & activity == LOGON", "2:`when` can never hold"),
+        ("e.mark(\"ok\").missing", "true", "1:nothing asks for marker `ok`"),
+        ("e.mark(\"ok\")", "e.mark(\"okk\")", "5:there is no marker `okk`: did you mean `ok`?"),
+        ("e.mark(\"ok\")", "e.mark(e.user)", "5:mark() takes the name of a marker as it stands"),
+        ("e.mark(\"ok\").missing", "e.mark(\"ok\").devcie == 1", "5:what a marker remembers has no field `devcie`"),
+        ("e.mark(\"ok\").missing", "let s = e.mark(\"ok\"); s.devcie.len() > 1", "did you mean `device`?"),
+        (
+            "rule(\"T-1\"",
+            "marker(\"ok\", #{ when: kind == EVENT, key: [user], ttl: \"1m\" }); rule(\"T-1\"",
+            "two markers",
+        ),
+        (", wait: \"10s\"", "", "5:absence without `wait`"),
+        (", wait: \"10s\"", ", wait: \"0s\"", "\"0s\" is no duration"),
+    ] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from}");
+        let found = problems(&text);
+        assert!(found.iter().any(|problem| problem.contains(wanted)), "{to}: {found:#?}");
+        assert!(found.len() <= 2, "{to}: {found:#?}");
+    }
+    assert!(problems(&good.replace("\"ok\"", "\"o k\""))[0].contains("1:\"o k\" is no marker name"));
+    let now = |decide: &str| problems(&rule(marker, decide).replacen(", wait: \"10s\"", "", 1));
+    for presence in [
+        "!e.mark(\"ok\").missing",
+        "let s = e.mark(\"ok\"); !s.missing && s.age < 60",
+        "let s = e.mark(\"ok\"); if s.missing || s.age > 60 { return false; } s.acr < 2",
+        "let s = e.mark(\"ok\"); if s.missing { false } else { s.acr < 2 }",
+        "e.mark(\"ok\").missing == false",
+        "e.mark(\"ok\").age < 60",
+    ] {
+        assert_eq!(now(presence), Vec::<String>::new(), "{presence}");
+    }
+    for absence in [
+        "let s = e.mark(\"ok\"); s.missing || s.age > 600",
+        "if e.mark(\"ok\").missing { true } else { false }",
+        "!(!e.mark(\"ok\").missing)",
+        "e.mark(\"ok\").missing == true",
+    ] {
+        assert!(now(absence).iter().any(|problem| problem.contains("absence without `wait`")), "{absence}");
+    }
+    let windowed = with_when("activity == LOGON").replacen("dedup", "wait: \"5s\", dedup", 1);
+    assert!(problems(&windowed)[0].contains("with a `window`, use `settle`"));
+    let many: String =
+        (0..17).map(|n| format!("marker(\"m{n}\", #{{ when: kind == EVENT, key: [user], ttl: \"1m\" }});\n")).collect();
+    assert!(
+        problems(&format!("{many}{good}")).iter().any(|problem| problem.contains("17:a rule has at most 16 markers"))
+    );
+}
+
+#[test]
+fn findings_are_selected_by_kind_rule_and_severity() {
+    for when in [
+        "kind == FINDING & finding_rule == \"T-1\"",
+        "finding_rule.one_of([\"T-1\"]) & finding_severity >= HIGH",
+        "finding_severity.one_of([LOW, HIGH]) | finding_severity != INFO",
+        "kind.one_of([EVENT, FINDING])",
+    ] {
+        assert_eq!(problems(&with_when(when)), Vec::<String>::new(), "{when}");
+    }
+    for (when, wanted) in [
+        ("finding_rule == \"T-2\"", "finding_rule is never \"T-2\": no rule has this id: did you mean `T-1`?"),
+        ("finding_severity == \"HIGH\"", "finding_severity is a severity, not the string \"HIGH\""),
+        ("user == HIGH", "user holds a string and is compared with the severity HIGH"),
+        ("kind == FINDING & activity == LOGON", "`when` can never hold"),
+        ("kind == FINDING & rejection_code == \"x\" & kind == REJECTION", "`when` can never hold"),
+        ("kind == FINDNG", "did you mean `FINDING`?"),
+    ] {
+        let found = problems(&with_when(when));
+        assert!(found.len() == 1 && found[0].contains(wanted), "{when}: {found:#?}");
+    }
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let text = "rule(\"T-1\", #{ name: \"t\", sevrity: LOW,\nwhen: activty == LOGON & user == 5 & is_vpn,\n\
         key: [src_pi], window: \"5x\" });\nfn title(e, w) { e.usr + w.n }";

@@ -332,3 +332,141 @@ fn window_ends_that_are_too_many_to_look_at_again_at_once_wait_for_the_watermark
         assert_eq!(first.position.to_string(), "main/auth/1/0@100", "the record whose judgement raised it");
     }
 }
+
+/// (seconds, session, what): a step-up, weak or strong, or a privileged action
+type Deed = (i64, u8, u8);
+
+const STEP_UP: &str = "marker(\"ok\", #{ when: activity == STEP_UP, key: [session], ttl: \"5m\" });
+    rule(\"O-1\", #{ name: \"n\", severity: LOW, when: activity == PRIVILEGED_ACTION, key: [session], wait: \"20s\",
+        dedup: \"10m\" });
+    fn decide(e, w) { let s = e.mark(\"ok\"); s.missing || s.age > 120 || s.acr < 2 || s.count > 3 }";
+
+/// Which (session, bucket) fire, by definition: those with an action whose last step-up before it is none, old or weak,
+/// or has too many others before it.
+fn bypasses(deeds: &[(Deed, (u32, i64))]) -> BTreeSet<(String, i64)> {
+    let mut fired = BTreeSet::new();
+    for ((time, session, _), position) in deeds.iter().filter(|((_, _, what), _)| *what == 2) {
+        let before = |((t, s, what), p): &&(Deed, (u32, i64))| {
+            *what < 2 && s == session && (*t, *p) < (*time, *position) && time - t <= 300
+        };
+        let last = deeds.iter().filter(before).max_by_key(|((t, ..), p)| (*t, *p));
+        let bad = last.is_none_or(|((t, _, what), _)| time - t > 120 || *what == 0);
+        if bad || deeds.iter().filter(before).count() > 3 {
+            fired.insert((format!("s{session}"), (START + time).div_euclid(600)));
+        }
+    }
+    fired
+}
+
+/// Deals records out to partitions; each is read in the order of its time plus a delay. The order, as (partition, at).
+fn deal(times: &[i64], spread: &[u8], delays: &[i64], turns: &[u8], partitions: usize) -> Vec<(usize, usize)> {
+    let mut queues = vec![Vec::new(); partitions];
+    for (at, time) in times.iter().enumerate() {
+        queues[usize::from(spread[at % spread.len()]) % partitions].push((time + delays[at % delays.len()], at));
+    }
+    queues.iter_mut().for_each(|queue| queue.sort_unstable_by(|a, b| b.cmp(a)));
+    let mut turn = turns.iter().cycle();
+    let mut order = Vec::new();
+    while queues.iter().any(|queue| !queue.is_empty()) {
+        let mut partition = usize::from(*turn.next().unwrap()) % partitions;
+        while queues[partition].is_empty() {
+            partition = (partition + 1) % partitions;
+        }
+        order.extend(queues[partition].pop().map(|(_, at)| (partition, at)));
+    }
+    order
+}
+
+/// What one rule's findings hold of their first key field, and their buckets.
+fn fired_by(bench: &Bench, rule: &str, dedup: i64) -> BTreeSet<(String, i64)> {
+    let found = (0..bench.found.len()).filter(|at| bench.found[*at].rule == rule);
+    found
+        .map(|at| {
+            let until = bench.alert(at)["unmapped"]["authseal"]["dedup_until"].as_i64().unwrap();
+            (bench.found[at].key[0].1.clone(), until / (dedup * 1000) - 1)
+        })
+        .collect()
+}
+
+const ATTACK: &str =
+    "rule(\"O-2\", #{ name: \"n\", severity: LOW, when: outcome == FAILURE, key: [src_ip], window: \"5m\",
+    agg: #{ n: count() }, at_least: #{ n: 3 }, settle: \"1m\", dedup: \"10m\" });";
+const AFTER: &str = "marker(\"attacked\", #{ when: finding_rule == \"O-2\", key: [src_ip], ttl: \"15m\" });
+    rule(\"O-3\", #{ name: \"n\", severity: LOW, when: outcome == SUCCESS, key: [src_ip], wait: \"2m\", dedup: \"1m\" });
+    fn decide(e, w) { !e.mark(\"attacked\").missing }";
+
+/// Which (address, bucket) of successes fire, by definition: the attack of each period of ten minutes is found at the
+/// first event whose window has three failures.
+fn successes(events: &[(i64, u8, bool)]) -> BTreeSet<(String, i64)> {
+    let mut fired = BTreeSet::new();
+    for ip in 0..2u8 {
+        let failures = || events.iter().filter(|(_, other, failed)| *other == ip && *failed).map(|event| event.0);
+        let mut attacks: BTreeMap<i64, i64> = BTreeMap::new();
+        for end in failures().filter(|end| failures().filter(|t| *t > end - 300 && t <= end).count() >= 3) {
+            let first = attacks.entry((START + end).div_euclid(600)).or_insert(end);
+            *first = (*first).min(end);
+        }
+        for (time, ..) in events.iter().filter(|(_, other, failed)| *other == ip && !failed) {
+            if attacks.values().any(|attack| attack < time && time - attack <= 900) {
+                fired.insert((format!("192.0.2.{ip}"), (START + time).div_euclid(60)));
+            }
+        }
+    }
+    fired
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_markers_say_does_not_depend_on_how_partitions_are_interleaved(
+        deeds in proptest::collection::vec((0i64..2400, 0u8..3, 0u8..3), 1..120),
+        spread in proptest::collection::vec(0u8..4, 1..50),
+        delays in proptest::collection::vec(0i64..20, 1..20),
+        turns in proptest::collection::vec(0u8..4, 1..80),
+        partitions in 1usize..5,
+    ) {
+        let mut bench = Bench::new(load(STEP_UP), partitions as u32);
+        let times: Vec<i64> = deeds.iter().map(|deed| deed.0).collect();
+        let mut placed = Vec::new();
+        for (partition, at) in deal(&times, &spread, &delays, &turns, partitions) {
+            let (time, session, what) = deeds[at];
+            placed.push((deeds[at], (partition as u32, bench.offsets[partition])));
+            bench.event(partition, AuthEvent {
+                activity: if what < 2 { Activity::StepUp } else { Activity::PrivilegedAction },
+                acr: Some(i32::from(what) + 1),
+                session: Some(format!("s{session}").into()),
+                ..failed(time, &format!("{at}"), "ann", "192.0.2.1")
+            });
+        }
+        bench.idle();
+        prop_assert_eq!(bench.detector.totals().late, 0);
+        prop_assert_eq!(fired_by(&bench, "O-1", 600), bypasses(&placed));
+        prop_assert_eq!(bench.found.len(), bench.ids().len(), "each once");
+        prop_assert_eq!(bench.deferred(), vec![None; partitions]);
+    }
+
+    #[test]
+    fn what_rules_say_about_findings_does_not_depend_on_it_either(
+        times in proptest::collection::btree_set(0i64..3000, 1..120),
+        kinds in proptest::collection::vec((0u8..2, proptest::bool::ANY), 120),
+        spread in proptest::collection::vec(0u8..4, 1..50),
+        turns in proptest::collection::vec(0u8..4, 1..80),
+        partitions in 1usize..5,
+    ) {
+        let events: Vec<_> = times.iter().zip(&kinds).map(|(time, (ip, failed))| (*time, *ip, *failed)).collect();
+        let rules = RuleSet::load(&[file("a.rhai", ATTACK), file("b.rhai", AFTER)]).unwrap();
+        let mut bench = Bench::new(Arc::new(rules), partitions as u32);
+        let times: Vec<i64> = times.into_iter().collect();
+        for (partition, at) in deal(&times, &spread, &[0], &turns, partitions) {
+            let (time, ip, is_failure) = events[at];
+            let event = failed(time, &format!("{at}"), "ann", &format!("192.0.2.{ip}"));
+            let outcome = if is_failure { Ended::Failure } else { Ended::Success };
+            bench.event(partition, AuthEvent { outcome, ..event });
+        }
+        bench.idle();
+        prop_assert_eq!(fired_by(&bench, "O-3", 60), successes(&events));
+        prop_assert_eq!(bench.found.len(), bench.ids().len(), "each once");
+        prop_assert_eq!(bench.deferred(), vec![None; partitions]);
+    }
+}
