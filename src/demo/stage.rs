@@ -2,6 +2,7 @@
 
 use super::{
     DemoOptions,
+    shipped::RULES,
     traffic::{AVRO_TOPIC, JSON_TOPIC, PARTITIONS},
 };
 use crate::{
@@ -27,19 +28,6 @@ pub const ORIGIN: &str = "authseal.example/demo";
 pub const ALERTS: &str = "authseal.alerts";
 /// Topic of the dead letters.
 pub const DEAD_LETTERS: &str = "authseal.dead-letters";
-
-/// The rules that are shipped, in the binary: the demo needs nothing but itself.
-const RULES: &[(&str, &str)] = &[
-    ("brute_force.rhai", include_str!("../../rules/brute_force.rhai")),
-    ("brute_force.test.rhai", include_str!("../../rules/brute_force.test.rhai")),
-    ("credential_stuffing.rhai", include_str!("../../rules/credential_stuffing.rhai")),
-    ("credential_stuffing.test.rhai", include_str!("../../rules/credential_stuffing.test.rhai")),
-    ("lists/trusted_egress.txt", include_str!("../../rules/lists/trusted_egress.txt")),
-    ("lockout_storm.rhai", include_str!("../../rules/lockout_storm.rhai")),
-    ("lockout_storm.test.rhai", include_str!("../../rules/lockout_storm.test.rhai")),
-    ("password_spray.rhai", include_str!("../../rules/password_spray.rhai")),
-    ("password_spray.test.rhai", include_str!("../../rules/password_spray.test.rhai")),
-];
 
 /// The shipped rules, their lists and tests.
 pub fn rules() -> Vec<File> {
