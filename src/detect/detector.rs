@@ -402,7 +402,7 @@ impl Detector {
         let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
         let passed = partitions.low_events.saturating_sub(self.lateness).min(needed);
         if let Some(history) = &mut key.history {
-            history.prune(passed);
+            history.prune(passed.min(partitions.oldest_waiting().unwrap_or(i64::MAX)));
         }
         let cut = passed.saturating_sub(rule.memory());
         if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
@@ -428,7 +428,8 @@ impl Detector {
 
     /// Forgets up to two keys that no longer matter: for each new key, so that there are never many of them.
     pub(super) fn drop_stale(&mut self, but: u32) {
-        let cut = self.partitions.low_events.saturating_sub(self.lateness);
+        let waiting = self.partitions.oldest_waiting().unwrap_or(i64::MAX);
+        let cut = self.partitions.low_events.saturating_sub(self.lateness).min(waiting);
         for _ in 0..2 {
             let Some(stale) = self.state.stale(cut, but) else { break };
             self.state.remove(stale);
@@ -494,9 +495,13 @@ impl Detector {
         self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
     }
 
+    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had come
+    /// step by step, so that what a judgement brings about is done before what is due after it.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
-        while self.timers.peek().is_some_and(|timer| timer.0.due <= self.partitions.low) {
-            let Some(Reverse(timer)) = self.timers.pop() else { return };
+        let reached = self.partitions.low;
+        while self.timers.peek().is_some_and(|timer| timer.0.due <= reached) {
+            let Some(Reverse(timer)) = self.timers.pop() else { break };
+            self.partitions.low = timer.due;
             if self.state.generation(timer.slot) != timer.generation {
                 continue; // the key was pushed out, and judged then
             }
@@ -508,5 +513,6 @@ impl Detector {
             }
             self.feed(now, out);
         }
+        self.partitions.low = reached;
     }
 }

@@ -95,7 +95,7 @@ impl Judging<'_, '_, '_> {
     fn wait(&mut self, bucket: i64, trigger: i64, settle: i64) {
         let due = self.due(trigger, settle);
         let record = Deferred::new(self.work.owned(), self.work.chain);
-        self.detector.partitions.defer(record.chain, record.record.offset);
+        self.detector.partitions.defer(&record);
         self.detector.set_timer(due, self.slot, Some(bucket));
         let waiting = Some(Box::new(Waiting { trigger, due, record }));
         self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting });
@@ -145,7 +145,7 @@ impl Judging<'_, '_, '_> {
         if ready {
             if let Some(dirty) = self.key.dirty.take() {
                 for record in &dirty.records {
-                    self.detector.partitions.release(record.chain, record.record.offset);
+                    self.detector.partitions.release(record);
                 }
                 self.sweep(window, dirty.from, dirty.to);
             }
@@ -165,12 +165,12 @@ impl Judging<'_, '_, '_> {
         match dirty.records.iter_mut().find(|known| known.chain == record.chain) {
             Some(known) if known.record.offset <= record.record.offset => {}
             Some(known) => {
-                self.detector.partitions.release(known.chain, known.record.offset);
-                self.detector.partitions.defer(record.chain, record.record.offset);
+                self.detector.partitions.release(known);
+                self.detector.partitions.defer(&record);
                 *known = record;
             }
             None => {
-                self.detector.partitions.defer(record.chain, record.record.offset);
+                self.detector.partitions.defer(&record);
                 dirty.records.push(record);
             }
         }
@@ -234,7 +234,7 @@ impl Detector {
                     continue;
                 }
                 let Some(waiting) = mark.waiting.take() else { continue };
-                self.partitions.release(waiting.record.chain, waiting.record.record.offset);
+                self.partitions.release(&waiting.record);
                 let settled = waiting.trigger.saturating_add(rule.spec.settle.unwrap_or(0));
                 let span = (waiting.trigger.saturating_sub(shape.window), settled);
                 let run = window.over(shape, span, &mut self.scratch);
@@ -279,7 +279,7 @@ impl Detector {
         // a sweep that was made before its timer leaves nothing to do
         if let (Some(shape), Some(dirty)) = (&rule.shape, key.dirty.take()) {
             for record in &dirty.records {
-                self.partitions.release(record.chain, record.record.offset);
+                self.partitions.release(record);
             }
             if let (Some(first), Some(window)) = (dirty.records.first(), key.window.take()) {
                 let record = first.record.clone();

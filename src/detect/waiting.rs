@@ -86,7 +86,7 @@ impl Detector {
         }
         let due = time.max(self.partitions.low).saturating_add(wait);
         let record = Deferred::new(work.owned(), work.chain);
-        self.partitions.defer(record.chain, offset);
+        self.partitions.defer(&record);
         self.set_wait_timer(due, slot);
         let pending = key.pending.get_or_insert_default();
         pending.insert(Waiting { trigger: time, due, record });
@@ -127,7 +127,7 @@ impl Detector {
         out: &mut Vec<Finding>,
     ) {
         let record = &waiting.record.record;
-        self.partitions.release(waiting.record.chain, record.offset);
+        self.partitions.release(&waiting.record);
         let bucket = bucket(rule, waiting.trigger);
         // each is judged on its own until one of them is a finding
         if bucket.is_some_and(|bucket| key.marks.iter().any(|mark| mark.bucket == bucket)) {
