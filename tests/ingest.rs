@@ -7,15 +7,21 @@
 mod sim;
 
 use authseal::{
+    audit::{VerifyOptions, exit, verify},
     error::Error,
     layout,
+    manifest::StartReason,
+    note::Verifiers,
     position::ChainId,
     publish::Stream,
-    source::SourceEvent,
-    store::memory::{Call, Failure, Fault, Seeded},
+    source::{Source, SourceEvent},
+    store::{
+        self, Store,
+        memory::{Call, Failure, Fault, Seeded},
+    },
 };
 use sim::{PARTITIONS, Random, TOPIC, World, audit, settle};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// One schedule: two processes, and forty steps of whatever can happen to them.
 async fn schedule(seed: u64) {
@@ -149,6 +155,32 @@ async fn a_store_that_is_down_is_waited_for_within_the_memory_budget() {
     assert_eq!(one.status.parts().get("store"), Some(&None));
     one.task.abort();
     audit(&world, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_whose_place_is_found_late_holds_the_others_back() {
+    const HOUR: i64 = 3600;
+    let world = World::new(11);
+    // a log of five hours; of the attack in the middle of it a part lies on another partition
+    for n in 0..300 {
+        world.produce_failure(0, &format!("somebody{n}"), 5 * HOUR - n * 60);
+        if n == 60 {
+            (0..3).for_each(|n| world.produce_failure(0, "victim", 4 * HOUR - n));
+        }
+    }
+    (3..6).for_each(|n| world.produce_failure(1, "victim", 4 * HOUR - n));
+    let mut refusals = 0;
+    world.store.set_faults(move |call: &Call<'_>| {
+        let refused = call.key.contains("/00001/") && refusals < 5;
+        refusals += u64::from(refused);
+        if refused { Fault::lost(Failure::Unavailable) } else { Fault::NONE }
+    });
+    let one = world.start("one");
+    world.cluster.assign(&one.source, &world.all());
+    world.pass(30).await;
+    assert_eq!(world.sealed_to(1).await, 3, "{:?}", one.status.lanes());
+    assert_eq!(world.uids(Stream::Alerts).len(), 1);
+    one.task.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,6 +319,60 @@ async fn a_topic_that_is_created_again_stops_the_partition_before_anything_of_it
     assert!(lane.error.as_deref().unwrap().contains("another topic"), "{lane:?}");
     assert_eq!(world.chain(0).await.len(), sealed);
     one.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_opens_the_next_incarnation_and_all_of_the_new_topic_is_sealed_and_judged() {
+    let mut world = World::new(12);
+    // a day of audit must not call the old incarnations stale
+    world.seal.heartbeat = Duration::from_secs(3600);
+    let one = world.start("one");
+    world.cluster.assign(&one.source, &world.all());
+    (0..40).for_each(|n| world.produce_failure(0, &format!("old{n}"), n));
+    world.pass(10).await;
+    one.task.abort();
+    let broker = async |n| world.cluster.join().control().broker(&world.partition(n)).await.unwrap();
+    let resetter = world.resetter();
+    let proposal = resetter.propose(&world.partition(0), broker(0).await).await.unwrap().unwrap();
+    assert_eq!(proposal.why, None, "nothing is wrong yet");
+
+    // re-created: other records at the same offsets, the first three of them gone already
+    world.cluster.topic(TOPIC, PARTITIONS);
+    (0..30).for_each(|n| world.produce_failure(0, "victim", n));
+    world.cluster.expire(&world.partition(0), 3);
+    let two = world.start("two");
+    world.cluster.assign(&two.source, &world.all());
+    world.pass(10).await;
+    assert_eq!(two.status.lanes()[&world.partition(0)].state, "stopped");
+    two.task.abort();
+    for n in 0..PARTITIONS {
+        let proposal = resetter.propose(&world.partition(n), broker(n).await).await.unwrap().unwrap();
+        assert!(proposal.why.as_ref().is_some_and(|why| why.contains("another topic")), "{proposal:?}");
+        assert!(resetter.open(&proposal, " ").await.unwrap_err().to_string().contains("a reason is needed"));
+        resetter.open(&proposal, "re-created by OPS-1234").await.unwrap();
+        assert!(resetter.open(&proposal, "twice").await.unwrap_err().is_retry(), "it is there already");
+        let again = resetter.propose(&world.partition(n), broker(n).await).await.unwrap().unwrap();
+        assert_eq!((again.why, again.next.incarnation), (None, 2));
+    }
+
+    let three = world.start("three");
+    world.cluster.assign(&three.source, &world.all());
+    world.pass(20).await;
+    let lanes = three.status.lanes();
+    assert!(lanes.values().all(|lane| lane.error.is_none()), "{lanes:?}");
+    let manifests = world.incarnation(0, 1).await;
+    let start = manifests[0].start.as_ref().unwrap();
+    assert_eq!((start.reason, start.detail.as_str()), (StartReason::Reset, "re-created by OPS-1234"));
+    assert_eq!((manifests[0].counts.gaps.before_chain, manifests.last().unwrap().offsets.to), (3, 30));
+    let titles = world.uids(Stream::Alerts);
+    assert_eq!(titles.len(), 1, "what the group committed was of the old topic: all of the new one is published");
+    assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, 30);
+    three.task.abort();
+    let store: Arc<dyn Store> = Arc::new(world.store.clone());
+    store::claim(&*store, sim::ORIGIN, 0).await.unwrap();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let report = verify(store, &Verifiers::of(&world.signer), VerifyOptions::new(now)).await.unwrap();
+    assert_eq!(report.exit_code(), exit::GOOD, "{report}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,14 @@
 //!
 //! Results go to stdout, everything else to stderr. Nothing is coloured and no progress is drawn unless a person looks.
 
+pub mod chain;
 pub mod config;
 pub mod cost;
+pub mod dead_letters;
 pub mod demo;
 pub mod exit;
 pub mod keys;
+mod letters_select;
 pub mod rules;
 pub mod run;
 pub mod verify;
@@ -67,6 +70,10 @@ enum Command {
     Keys(keys::Args),
     /// Check, test and list rules
     Rules(rules::Args),
+    /// List what was rejected, and publish it again once the reason is gone
+    DeadLetters(dead_letters::Args),
+    /// Open the next incarnation of chains whose topic is another one than before
+    Chain(chain::Args),
     /// Check the configuration and say what it would connect to and cost
     Config(config::Args),
 }
@@ -86,6 +93,8 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => quiet(&cli.logging).and_then(|()| verify::main(&args)),
         Command::Keys(args) => quiet(&cli.logging).and_then(|()| keys::main(args)),
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
+        Command::DeadLetters(args) => quiet(&cli.logging).and_then(|()| dead_letters::main(args)),
+        Command::Chain(args) => quiet(&cli.logging).and_then(|()| chain::main(args)),
         Command::Config(args) => quiet(&cli.logging).and_then(|()| config::main(args)),
     };
     match result {

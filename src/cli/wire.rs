@@ -89,7 +89,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
 }
 
 /// Opens the store, tries what it promises, and binds it to the origin.
-async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
+pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
     if let StoreSpec::Dir(path) = &config.store.spec {
         std::fs::create_dir_all(path)
             .map_err(|e| Error::config(format!("store.path: creating {}", path.display())).caused_by(e))?;
@@ -109,7 +109,8 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-fn options(config: &Config) -> Result<Options> {
+/// The settings of the workflow.
+pub(super) fn options(config: &Config) -> Result<Options> {
     let mut random = [0; 32];
     let key = match &config.seal.withhold_key {
         Some(key) => key.bytes(),

@@ -277,6 +277,9 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.generation == generation) else { return };
         match told {
             Told::Found { result: Ok(place), .. } => {
+                if place.tail.chain != *lane.chain {
+                    self.detector.forget(&lane.chain);
+                }
                 let chain = Arc::new(place.tail.chain);
                 let opened = lane.open(chain, place.tail.head, &place.start, place.read_from);
                 lane.heard(place.broker);

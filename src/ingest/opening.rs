@@ -53,6 +53,8 @@ impl Engine {
         let (generation, tell) = (self.generation, self.tell.clone());
         let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone());
         lane.found_committed = lookup.committed.clone();
+        // from now on, not from when its place is found: what others have read meanwhile must wait for it
+        self.detector.watch(&lane.chain, self.now());
         self.lanes.insert(partition.clone(), lane);
         // outside the loop, which must not wait for the store
         tokio::spawn(async move {

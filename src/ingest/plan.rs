@@ -92,7 +92,10 @@ pub fn start(
     let first = if head.is_none() { log_start.max(begin.min(end)) } else { seal_from.max(log_start) };
     // a commit without our note is of somebody else's making and says nothing about what was published
     let begun = if head.is_none() { first } else { log_start };
-    let done = committed.filter(|_| note.is_some()).map_or(begun, |c| c.offset.max(begun));
+    // and so does one of an incarnation before: its offsets are those of another topic
+    let ours = head.map_or(chain.incarnation, |h| h.chain.incarnation);
+    let told = note.is_some_and(|note| note.incarnation == ours);
+    let done = committed.filter(|_| told).map_or(begun, |c| c.offset.max(begun));
     let publish_from = done.min(end);
     Ok(Start { seal_from, first, publish_from, read_from: first.min(publish_from) })
 }

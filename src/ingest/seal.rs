@@ -123,7 +123,8 @@ impl Sealer {
         let Job { chain, head, builder, broker } = job;
         let draft = builder.finish()?;
         let now = (self.clock)();
-        let manifest = self.describe(&chain, head.as_ref(), &draft, broker, now);
+        let start = head.is_none().then(|| Start { reason: StartReason::New, detail: String::new(), previous: None });
+        let manifest = self.describe(&chain, head.as_ref(), start, &draft, broker, now);
         // a successor that our own rules would refuse must never be signed
         crate::chain::follows(&self.origin, &chain, head.as_ref(), &manifest)
             .map_err(|fault| Error::bug(format!("the new manifest does not follow its head: {}", fault.detail)))?;
@@ -133,9 +134,17 @@ impl Sealer {
         sealed
     }
 
-    fn describe(&self, chain: &ChainId, head: Option<&Head>, draft: &Draft, broker: Broker, now: i64) -> Manifest {
+    /// The manifest of a segment behind `head`, or with `start` of the first one of its chain.
+    pub(super) fn describe(
+        &self,
+        chain: &ChainId,
+        head: Option<&Head>,
+        start: Option<Start>,
+        draft: &Draft,
+        broker: Broker,
+        now: i64,
+    ) -> Manifest {
         let sealed = head.map_or(now, |h| now.max(h.times.sealed + 1));
-        let start = head.is_none().then(|| Start { reason: StartReason::New, detail: String::new(), previous: None });
         Manifest {
             format: FORMAT.to_string(),
             origin: self.origin.clone(),

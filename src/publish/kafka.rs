@@ -1,9 +1,10 @@
 //! Publishes to Kafka topics: acknowledged by all replicas, idempotent, bounded in memory and time.
 
-use super::{Outgoing, Publisher, Stream};
+use super::{Outgoing, Publisher, Stream, letter::Replay};
 use crate::{
     error::{Error, Kind, Result},
     position::is_kafka_name,
+    record::Header,
     source::kafka::{
         context::{Logs, lock, stats},
         faults,
@@ -73,6 +74,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 type Producer = ThreadedProducer<Context>;
+/// What the broker says of a message.
+type Answer = oneshot::Receiver<Result<()>>;
 
 /// A producer of alerts and dead letters.
 pub struct KafkaPublisher {
@@ -121,14 +124,30 @@ impl KafkaPublisher {
         Ok(current.clone())
     }
 
-    fn send(&self, message: &Outgoing) -> Result<oneshot::Receiver<Result<()>>> {
-        let topic = self.topic(message.stream)?;
+    fn send(&self, message: &Outgoing) -> Result<Answer> {
+        let (key, value) = (message.key.as_deref(), message.value.as_deref());
+        self.send_to(self.topic(message.stream)?, None, key, value, &message.headers)
+    }
+
+    /// Publishes a record again, to the partition from which it was read. Resolves as [`Publisher::publish`] does.
+    pub fn replay(&self, message: &Replay) -> BoxFuture<'static, Result<()>> {
+        let (key, value) = (message.key.as_deref(), message.value.as_deref());
+        acknowledged(self.send_to(&message.topic, message.partition, key, value, &message.headers))
+    }
+
+    fn send_to(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header],
+    ) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         let mut record = BaseRecord::with_opaque_to(topic, Box::new(reply));
-        record.key = message.key.as_deref();
-        record.payload = message.value.as_deref();
-        if !message.headers.is_empty() {
-            record.headers = Some(owned_headers(&message.headers));
+        (record.partition, record.key, record.payload) = (partition, key, value);
+        if !headers.is_empty() {
+            record.headers = Some(owned_headers(headers));
         }
         let producer = self.producer()?;
         match producer.send(record) {
@@ -141,12 +160,16 @@ impl KafkaPublisher {
 impl Publisher for KafkaPublisher {
     fn publish(&self, message: Outgoing) -> BoxFuture<'static, Result<()>> {
         // handed over now, not when the future is first polled: messages leave in the order of the calls
-        let sent = self.send(&message);
-        Box::pin(async move {
-            let gone = || Err(Error::retry("the Kafka producer ended before the message was acknowledged"));
-            sent?.await.unwrap_or_else(|_| gone())
-        })
+        acknowledged(self.send(&message))
     }
+}
+
+/// Ends when the broker has acknowledged what was handed over.
+fn acknowledged(sent: Result<Answer>) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let gone = || Err(Error::retry("the Kafka producer ended before the message was acknowledged"));
+        sent?.await.unwrap_or_else(|_| gone())
+    })
 }
 
 fn start(config: &ClientConfig, scrubber: &Scrubber) -> Result<Producer> {

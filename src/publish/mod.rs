@@ -2,6 +2,7 @@
 
 pub mod dead_letter;
 pub mod kafka;
+pub mod letter;
 pub mod memory;
 
 use crate::{error::Result, record::Header};

@@ -5,7 +5,10 @@ use authseal::{
     chain::{self, Head},
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
-    ingest::{self, Begin, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, status::Status},
+    ingest::{
+        self, Begin, Clock, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, reset::Resetter,
+        status::Status,
+    },
     layout,
     manifest::Manifest,
     note::{Signer, Verifiers},
@@ -167,6 +170,13 @@ impl World {
         Instance { source, task, stop: Some(stop), status }
     }
 
+    /// What opens the next incarnations of chains.
+    pub fn resetter(&self) -> Resetter {
+        let (began, signer) = (self.began, Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap());
+        let clock: Clock = Arc::new(move || EPOCH + began.elapsed().as_millis() as i64);
+        Resetter::new(Arc::new(self.store.clone()), signer, clock, self.options("resetter"))
+    }
+
     /// Appends a record: mostly events, some rejections, now and then a tombstone.
     pub fn produce(&self, random: &mut Random, partition: i32) {
         let (user, id) = (random.below(12), random.below(u64::MAX));
@@ -182,6 +192,13 @@ impl World {
             )),
         };
         self.append(partition, value);
+    }
+
+    /// Appends a failed logon that happened so many seconds ago.
+    pub fn produce_failure(&self, partition: i32, user: &str, ago: i64) {
+        let time = jiff::Timestamp::from_millisecond(self.now() - ago * 1000).unwrap();
+        let (id, event) = (format!("{user}-{ago}"), r#""activity":"LOGON","outcome":"FAILURE""#);
+        self.append(partition, Some(format!(r#"{{"event_id":"{id}","time":"{time}",{event},"user":"{user}"}}"#)));
     }
 
     /// Appends a record that is no event.
@@ -209,8 +226,12 @@ impl World {
 
     /// The manifests of a chain, oldest first, each opened and checked against its predecessor.
     pub async fn chain(&self, partition: i32) -> Vec<Manifest> {
-        let chain =
-            ChainId { cluster: "main".into(), topic: TOPIC.into(), partition: partition as u32, incarnation: 0 };
+        self.incarnation(partition, 0).await
+    }
+
+    /// The same of another incarnation.
+    pub async fn incarnation(&self, partition: i32, incarnation: u32) -> Vec<Manifest> {
+        let chain = ChainId { cluster: "main".into(), topic: TOPIC.into(), partition: partition as u32, incarnation };
         let keys = Verifiers::of(&self.signer);
         let (mut head, mut manifests): (Option<Head>, Vec<Manifest>) = (None, Vec::new());
         for entry in self.store.list(&layout::chain_prefix(&chain), None, 100_000).await.unwrap() {

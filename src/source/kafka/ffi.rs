@@ -7,7 +7,7 @@
 pub mod admin;
 mod headers;
 
-pub use headers::owned_headers;
+pub use headers::{borrowed_headers, owned_headers};
 
 use crate::{
     error::{Error, Result},

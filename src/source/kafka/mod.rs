@@ -23,6 +23,7 @@ mod poller;
 pub mod properties;
 mod query;
 mod queue;
+pub mod topic;
 
 use self::{
     context::{Context, lock},

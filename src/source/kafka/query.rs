@@ -84,6 +84,19 @@ pub fn offset_at(consumer: &Arc<Consumer>, partition: &TopicPartition, timestamp
     Ok(found.first().copied().filter(|offset| *offset >= 0))
 }
 
+/// The partitions of a topic.
+pub fn partitions(consumer: &Consumer, topic: &str) -> Result<Vec<i32>> {
+    let wrong = |code: i32| error(code, "").context(format!("topic {topic} cannot be described"));
+    let metadata = consumer
+        .fetch_metadata(Some(topic), TIMEOUT)
+        .map_err(|e| wrong(e.rdkafka_error_code().map_or(-1, |code| code as i32)))?;
+    let found = metadata.topics().first().ok_or_else(|| wrong(Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC as i32))?;
+    match found.error() {
+        Some(code) => Err(wrong(code as i32)),
+        None => Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
+    }
+}
+
 /// The broker that leads a partition.
 fn leader(consumer: &Consumer, partition: &TopicPartition) -> Result<i32> {
     let wrong = |code: i32| failed(partition, "its topic cannot be described", (code, String::new()));

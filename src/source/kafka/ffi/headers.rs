@@ -1,6 +1,7 @@
 //! Headers of any bytes. The `rdkafka` crate takes and gives names as text and panics on the rest.
 
 use crate::record::Header;
+use bytes::Bytes;
 use rdkafka::{
     bindings::*,
     message::{BorrowedHeaders, OwnedHeaders},
@@ -102,6 +103,19 @@ impl Drop for Raw {
     }
 }
 
+/// The headers of a message that the crate read, byte for byte.
+pub fn borrowed_headers(headers: &BorrowedHeaders) -> Vec<Header> {
+    let mut found = Vec::new();
+    // SAFETY: `BorrowedHeaders` is a type without size that stands for the pointer to librdkafka's headers, which live
+    // as long as the borrow
+    unsafe {
+        for_each(ptr::from_ref(headers).cast(), |key, value| {
+            found.push(Header { key: Bytes::copy_from_slice(key), value: value.map(Bytes::copy_from_slice) });
+        });
+    }
+    found
+}
+
 /// Headers to send, byte for byte.
 pub fn owned_headers(headers: &[Header]) -> OwnedHeaders {
     let pairs: Vec<_> = headers.iter().map(|h| (&h.key[..], h.value.as_deref())).collect();
@@ -114,20 +128,7 @@ pub fn owned_headers(headers: &[Header]) -> OwnedHeaders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
-
-    fn read_back(headers: &OwnedHeaders) -> Vec<Header> {
-        let mut found = Vec::new();
-        let raw = ptr::from_ref(headers.as_borrowed()).cast::<rd_kafka_headers_t>();
-        // SAFETY: the headers are borrowed for as long as this runs
-        unsafe {
-            for_each(raw, |key, value| {
-                found.push(Header { key: Bytes::copy_from_slice(key), value: value.map(Bytes::copy_from_slice) });
-            });
-        }
-        found
-    }
 
     #[test]
     fn the_layout_of_this_librdkafka_is_known() {
@@ -141,7 +142,7 @@ mod tests {
                 .into_iter()
                 .map(|(key, value)| Header { key: key.into(), value: value.map(Bytes::from) })
                 .collect();
-            prop_assert_eq!(read_back(&owned_headers(&headers)), headers);
+            prop_assert_eq!(borrowed_headers(owned_headers(&headers).as_borrowed()), headers);
         }
     }
 }
