@@ -7,8 +7,7 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 const EVENTS: usize = 30_000;
 /// What the attacks make fire: stuffing, storm, brute force (the stuffing has many tries), bypass, success, theft.
-const EXPECTED: [&str; 7] =
-    ["AUTH-0001", "AUTH-0003", "AUTH-0004", "AUTH-0008", "AUTH-0009", "AUTH-0016", "AUTH-0020"];
+const EXPECTED: [&str; 7] = ["AUTH-0001", "AUTH-0003", "AUTH-0004", "AUTH-0008", "AUTH-0009", "AUTH-0016", "AUTH-0020"];
 
 fn authseal(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_authseal")).args(args).output().unwrap();

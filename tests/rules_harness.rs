@@ -12,6 +12,7 @@ const RULE: &str = r#"rule("H-1", #{
     key: [tenant, src_ip], window: "5m", agg: #{ n: count() }, at_least: #{ n: 3 }, dedup: "1h",
 });
 fn title(e, w) { `${w.n} from ${e.src_ip}` }
+fn context(e, w) { #{ times: w.n, place: #{ ip: e.src_ip }, who: e.user } }
 "#;
 
 fn file(path: &str, text: &str) -> File {
@@ -47,7 +48,8 @@ fn with(body: &str) -> String {
 #[test]
 fn good_tests_pass_and_say_what_they_cover() {
     let reports = run(&with(
-        "t.expect(#{ alerts: 1, severity: LOW, title: \"3 from 192.0.2.1\", key: #{ src_ip: \"192.0.2.1\" } });",
+        "t.expect(#{ alerts: 1, severity: LOW, title: \"3 from 192.0.2.1\", key: #{ src_ip: \"192.0.2.1\" }, \
+         context: #{ times: 3, who: () } });",
     ));
     assert!(reports.iter().all(TestReport::passed), "{reports:#?}");
     let told: Vec<_> =
@@ -76,6 +78,9 @@ fn wrong_expectations_are_told_with_their_place_and_the_reason() {
             "7:3: expected key src_ip to be \"x\", it is \"192.0.2.1\"",
         ),
         ("t.expect(#{ alerts: 1, key: #{ src_pi: \"x\" } });", "the key of H-1 has no src_pi: did you mean `src_ip`?"),
+        ("t.expect(#{ alerts: 1, context: #{ times: 4 } });", "7:3: expected context times to be 4, it is 3"),
+        ("t.expect(#{ alerts: 1, context: #{ time: 3 } });", "the context of H-1 has no time: did you mean `times`?"),
+        ("t.expect(#{ alerts: 1, context: 3 });", "context is a map"),
         ("t.expect(#{ alert: 1 });", "expect knows no `alert`: did you mean `alerts`?"),
         ("t.expect(#{ title: \"x\" });", "expect needs the number of alerts"),
         ("t.at(0, event(#{ usr: \"x\" }));", "events have no field `usr`: did you mean `user`?"),

@@ -39,7 +39,9 @@ const BLESS: &str = "AUTHSEAL_BLESS";
 
 const INTRODUCTION: &str = "# Mutation run over the shipped rules
 
-Written by `tests/rules_mutation.rs`; do not edit. To write it anew: `AUTHSEAL_BLESS=1 cargo test --test rules_mutation`.
+Written by `tests/rules_mutation.rs`; do not edit. To write it anew:
+
+    AUTHSEAL_BLESS=1 cargo test --test rules_mutation
 
 A test that passes proves little: it might pass whatever the rule says. So each header is changed, one place at a time,
 and the tests beside the rule must fail on every change:

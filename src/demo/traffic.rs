@@ -284,7 +284,10 @@ mod tests {
             let of = |activity: Activity| day.iter().filter(|e| e.activity == activity).count();
             assert_eq!((of(Activity::StepUp), of(Activity::PrivilegedAction)), (1, 2), "one of two payouts lacks it");
             let stolen = day.iter().filter(|e| e.session.as_deref() == Some("s-stolen"));
-            assert_eq!(stolen.map(|e| e.country.as_deref().unwrap_or("?")).collect::<Vec<_>>(), ["NL", "NL", "BR", "BR"]);
+            assert_eq!(
+                stolen.map(|e| e.country.as_deref().unwrap_or("?")).collect::<Vec<_>>(),
+                ["NL", "NL", "BR", "BR"]
+            );
             assert!(day.iter().all(|e| e.time.millis() < until));
         }
         assert_eq!(Traffic::new(50_000, until).count(), 50_000);

@@ -77,9 +77,9 @@ fn when(text: &str, range: Range<usize>, add: &mut Add<'_>) {
     for atom in atoms(text, range) {
         let test = text[atom.clone()].split_whitespace().collect::<Vec<_>>().join(" ");
         add("when", format!("not `{test}`"), atom.clone(), &format!("(!({test}))"));
-        // every event has a source
-        add("when", format!("always `{test}`"), atom.clone(), "source.exists()");
-        add("when", format!("never `{test}`"), atom.clone(), "(!source.exists())");
+        // true and false of every record, whatever it is
+        add("when", format!("always `{test}`"), atom.clone(), "(source != \"nobody\")");
+        add("when", format!("never `{test}`"), atom.clone(), "(source == \"nobody\")");
         let Some((head, values)) = test.strip_suffix("])").and_then(|rest| rest.split_once(".one_of([")) else {
             continue;
         };
