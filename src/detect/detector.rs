@@ -176,8 +176,8 @@ impl Detector {
         }
     }
 
-    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds its
-    /// watermark follows the wall clock: say it again from time to time while there is nothing to read.
+    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
+    /// its watermark follows the wall clock: say it again from time to time while there is nothing to read.
     pub fn idle(&mut self, chain: &Arc<ChainId>, now: i64, out: &mut Vec<Finding>) {
         let at = self.partitions.index(chain, now);
         self.partitions.idle(at, now);
@@ -492,8 +492,8 @@ impl Detector {
         self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
     }
 
-    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had come
-    /// step by step, so that what a judgement brings about is done before what is due after it.
+    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had
+    /// come step by step, so that what a judgement brings about is done before what is due after it.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
         let reached = self.partitions.low;
         while self.timers.peek().is_some_and(|timer| timer.0.due <= reached) {

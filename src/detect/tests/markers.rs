@@ -66,11 +66,26 @@ test("one of another session is none", || {
     t.expect(#{ alerts: 1, title: "*no step-up*", key: #{ session: "s2" } });
 });
 test("old, weak, elsewhere", || {
-    let t = line(); t.at(0, step("d1", 2)); t.at(700, act("payout.create")); t.expect(#{ alerts: 1, title: "*700 s old" });
-    let t = line(); t.at(0, step("d1", 2)); t.at(3000, act("payout.create")); t.expect(#{ alerts: 1, title: "*3000 s old" });
-    let t = line(); t.at(0, step("d1", 1)); t.at(9, act("payout.create")); t.expect(#{ alerts: 1, title: "*too weak" });
-    let t = line(); t.at(0, step("d9", 2)); t.at(9, act("payout.create")); t.expect(#{ alerts: 1, title: "*other device" });
-    let t = line(); t.at(0, step("d1", 2)); t.at(3601, act("payout.create")); t.expect(#{ alerts: 1, title: "*no step*" });
+    let t = line();
+    t.at(0, step("d1", 2));
+    t.at(700, act("payout.create"));
+    t.expect(#{ alerts: 1, title: "*700 s old" });
+    let t = line();
+    t.at(0, step("d1", 2));
+    t.at(3000, act("payout.create"));
+    t.expect(#{ alerts: 1, title: "*3000 s old" });
+    let t = line();
+    t.at(0, step("d1", 1));
+    t.at(9, act("payout.create"));
+    t.expect(#{ alerts: 1, title: "*too weak" });
+    let t = line();
+    t.at(0, step("d9", 2));
+    t.at(9, act("payout.create"));
+    t.expect(#{ alerts: 1, title: "*other device" });
+    let t = line();
+    t.at(0, step("d1", 2));
+    t.at(3601, act("payout.create"));
+    t.expect(#{ alerts: 1, title: "*no step*" });
 });
 test("one alert for each quarter of an hour", || {
     let t = line();
@@ -320,11 +335,13 @@ fn what_comes_first_and_what_is_far_away() {
         marker(\"device\", #{ when: activity == LOGON, key: [user, device], ttl: \"7d\" });
         rule(\"M-1\", #{ name: \"n\", severity: LOW, when: activity == LOGON, key: [user], wait: \"1m\" });
         fn decide(e, w) { true }
+        fn whole(x) { if x == () { -1 } else { x.to_int() } }
         fn title(e, w) {
             let last = e.mark(\"last\");
             let fast = speed_kmh(last, e);
             let far = distance_km(e, last);
-            `${e.mark(\"device\").missing} ${if far == () { -1 } else { far.to_int() }} ${if fast == () { -1 } else { fast.to_int() }} ${similarity(e.user_agent, last.user_agent)}`
+            let like = similarity(e.user_agent, last.user_agent);
+            `${e.mark(\"device\").missing} ${whole(far)} ${whole(fast)} ${like}`
         }";
     let mut bench = Bench::new(load(text), 1);
     let logon = |n: i64, device: &str, place: Option<(f64, f64)>, agent: &str| AuthEvent {
