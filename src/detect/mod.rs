@@ -4,8 +4,8 @@
 //! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
 //! What went before is remembered by markers (`markers`, `history`, `sight`), single events may wait for it
-//! (`waiting`), and findings are judged by other rules (`feed`). `docs/rules.md` and `docs/markers.md` say how rules are
-//! written and exactly what they mean.
+//! (`waiting`), and findings are judged by other rules (`feed`). `docs/rules.md` and `docs/markers.md` say how rules
+//! are written and exactly what they mean.
 
 mod attack;
 mod detector;

@@ -48,6 +48,14 @@ test("a step-up that arrives 4 s late is still honoured", || {
     for i in 31..34 { t.at(i, event(#{ activity: LOGON, user: "bob" })); }
     t.expect(#{ alerts: 0 });
 });
+test("a topic that is behind is waited for", || {
+    let t = line();
+    t.at(3, rejection(#{ topic: "other" }));
+    t.at(30, act("payout.create"));
+    for i in 31..60 { t.at(i, event(#{ activity: LOGON, user: "bob" })); }
+    t.late(0, 61, step("d1", 2));
+    t.expect(#{ alerts: 0 });
+});
 test("without one it fires", || {
     let t = line();
     t.at(30, act("role.grant"));
@@ -106,7 +114,7 @@ fn step_up_files(rule: &str) -> Vec<File> {
 fn the_step_up_rule_passes_its_tests_and_each_mutant_fails_one() {
     let reports = testing::run(&step_up_files(STEP_UP));
     let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
-    assert!(failures.is_empty() && reports.len() == 6, "{reports:#?}");
+    assert!(failures.is_empty() && reports.len() == 7, "{reports:#?}");
     for (from, to) in [
         ("wait:     \"10s\"", "wait: \"1s\""),
         ("key: [session], ttl", "key: [user], ttl"),
@@ -260,6 +268,26 @@ fn each_event_that_waits_is_judged_until_one_is_a_finding() {
     assert_eq!(bench.found[0].position.offset, 105, "the first that was not refused");
     assert_eq!(bench.detector.rule_stats()[0].gated, 6);
     assert_eq!(bench.detector.rule_stats()[0].keys, 1);
+}
+
+#[test]
+fn records_that_are_read_twice_are_remembered_and_judged_once() {
+    let text = "marker(\"bad\", #{ when: kind == REJECTION, key: [source], ttl: \"365d\" });
+        rule(\"M-1\", #{ name: \"n\", severity: LOW, when: kind == REJECTION, key: [source], wait: \"10s\" });
+        fn decide(e, w) { e.mark(\"bad\").count == 2 }";
+    let mut bench = Bench::new(load(text), 1);
+    for offset in [100, 101, 102, 101, 102] {
+        bench.offsets[0] = offset;
+        bench.now += 1;
+        let outcome = Outcome::Rejection(Rejection::new("trailing_bytes", "x"));
+        let (chain, timestamp, now) = (bench.chains[0].clone(), (START + offset) * 1000, bench.millis());
+        bench.detector.judge(&Input { chain: &chain, offset, timestamp, now, outcome: &outcome }, &mut bench.found);
+    }
+    bench.idle();
+    bench.now += 60;
+    bench.idle();
+    let found: Vec<_> = bench.found.iter().map(|finding| finding.position.offset).collect();
+    assert_eq!((found, bench.deferred()), (vec![102], vec![None]), "the third has two before it");
 }
 
 #[test]
