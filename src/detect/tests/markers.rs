@@ -271,6 +271,43 @@ fn each_event_that_waits_is_judged_until_one_is_a_finding() {
 }
 
 #[test]
+fn a_rule_with_a_window_asks_too_and_is_told_again_when_what_it_asked_comes_back() {
+    for settle in ["", "settle: \"1m\", "] {
+        let text = format!(
+            "marker(\"m\", #{{ when: activity == STEP_UP, key: [user], ttl: \"1h\" }});
+             rule(\"M-1\", #{{ name: \"n\", severity: LOW, when: activity == LOGON, key: [src_ip], window: \"5m\",
+                agg: #{{ n: count() }}, at_least: #{{ n: 3 }}, {settle}dedup: \"1h\" }});
+             fn decide(e, w) {{ let m = e.mark(\"m\"); !m.missing && m.device == \"d1\" }}"
+        );
+        let mut bench = Bench::new(load(&text), 2);
+        let known = |seconds| AuthEvent { device: Some("d1".into()), ..step(seconds, "s", "s1") };
+        bench.event(1, known(1));
+        (2..5).for_each(|n| bench.event(0, failed(n, &format!("{n}"), "ann", "192.0.2.1")));
+        bench.idle();
+        assert_eq!(bench.found.len(), 1, "{settle}");
+        let reach: Vec<String> = bench.found[0].reach.iter().map(ToString::to_string).collect();
+        assert_eq!(reach, ["main/auth/0/0@102", "main/auth/1/0@100"], "{settle}");
+        let age = bench.alert(0)["evidences"][0]["data"]["marks"]["m"]["age"].as_f64();
+        assert_eq!(age, Some(3.0), "{settle}");
+        // the partition of the mark goes away, and perhaps with it the alert: it is raised again, under the same id
+        let chain = bench.chains[1].clone();
+        bench.detector.forget(&chain);
+        bench.offsets[1] = 100;
+        bench.event(0, failed(6, "5", "ann", "192.0.2.1"));
+        bench.now += 120;
+        bench.idle();
+        assert_eq!(bench.found.len(), 1, "{settle}nobody here remembers a step-up");
+        bench.event(1, known(1));
+        bench.event(0, failed(7, "6", "ann", "192.0.2.1"));
+        bench.now += 120;
+        bench.idle();
+        bench.now += 120;
+        bench.idle();
+        assert_eq!((bench.found.len(), bench.ids().len()), (2, 1), "{settle}");
+    }
+}
+
+#[test]
 fn records_that_are_read_twice_are_remembered_and_judged_once() {
     let text = "marker(\"bad\", #{ when: kind == REJECTION, key: [source], ttl: \"365d\" });
         rule(\"M-1\", #{ name: \"n\", severity: LOW, when: kind == REJECTION, key: [source], wait: \"10s\" });
