@@ -495,8 +495,8 @@ impl Detector {
         self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
     }
 
-    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had come
-    /// step by step, so that what a judgement brings about is done before what is due after it.
+    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had
+    /// come step by step, so that what a judgement brings about is done before what is due after it.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
         let reached = self.partitions.low;
         while self.timers.peek().is_some_and(|timer| timer.0.due <= reached) {

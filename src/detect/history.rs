@@ -241,13 +241,15 @@ mod tests {
     proptest! {
         #[test]
         fn answers_are_those_of_the_definition(
-            events in proptest::collection::vec((0i64..60, 0u32..3), 1..60), ttl in 0i64..50, at in 0i64..70, from in 0u32..3,
+            events in proptest::collection::vec((0i64..60, 0u32..3), 1..60),
+            ttl in 0i64..50, at in 0i64..70, from in 0u32..3,
         ) {
             let mut history = History::new(keep(ttl, true));
             for (offset, (time, chain)) in events.iter().enumerate() {
                 history.insert(moment(*time, *chain, offset as i64), id);
             }
-            let mut sorted: Vec<_> = (0i64..).zip(&events).map(|(offset, (time, chain))| (*time, *chain, offset)).collect();
+            let numbered = (0i64..).zip(&events);
+            let mut sorted: Vec<_> = numbered.map(|(offset, (time, chain))| (*time, *chain, offset)).collect();
             sorted.sort_unstable();
             let before: Vec<_> = sorted.iter().filter(|e| **e < (at, from, 30) && e.0 >= at - ttl).collect();
             let wanted = before.last().map(|last| (last.0, last.1, last.2, before.len()));

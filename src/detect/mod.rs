@@ -3,7 +3,9 @@
 //! [`RuleSet::load`] reads rule files: a header that becomes a native predicate (`header`, `predicate`, `spec`, `lint`)
 //! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
-//! `docs/rules.md` says how rules are written and exactly what they mean.
+//! What went before is remembered by markers (`markers`, `history`, `sight`), single events may wait for it
+//! (`waiting`), and findings are judged by other rules (`feed`). `docs/rules.md` and `docs/markers.md` say how rules
+//! are written and exactly what they mean.
 
 mod aggregate;
 mod attack;

@@ -108,6 +108,41 @@ fn a_window_counts_findings_and_names_what_is_behind_them() {
 }
 
 #[test]
+fn a_finding_on_findings_is_raised_again_when_what_is_behind_them_comes_back() {
+    let about = "rule(\"B-2\", #{ name: \"about\", severity: LOW, when: kind == FINDING, key: [src_ip], wait: \"1s\",
+        dedup: \"1d\" });";
+    let attack = ATTACK.replace("settle: \"1m\", ", "");
+    let mut bench = Bench::new(rules(&[&attack, about]), 2);
+    bench.event(1, failed(0, "x", "ann", "192.0.2.1"));
+    bench.event(0, failed(1, "y", "ann", "192.0.2.1"));
+    bench.event(0, failed(2, "z", "ann", "192.0.2.1"));
+    assert_eq!(bench.deferred(), [Some(101), None], "the finding waits with the record that raised it");
+    bench.idle();
+    assert_eq!((of(&bench, "A-1").len(), of(&bench, "B-2").len()), (1, 1));
+    let reach: Vec<String> = of(&bench, "B-2")[0].reach.iter().map(ToString::to_string).collect();
+    assert_eq!(reach, ["main/auth/1/0@100", "main/auth/0/0@101"]);
+    let chain = bench.chains[1].clone();
+    bench.detector.forget(&chain);
+    bench.offsets[1] = 100;
+    bench.event(1, failed(0, "x", "ann", "192.0.2.1"));
+    for _ in 0..2 {
+        bench.now += 120;
+        bench.idle();
+    }
+    assert_eq!((of(&bench, "A-1").len(), of(&bench, "B-2").len(), bench.ids().len()), (2, 2, 2));
+    // what waits on a chain that goes away is left to its next reader
+    let both = bench.chains.clone();
+    bench.event(0, failed(10_000, "1", "ann", "192.0.2.9"));
+    bench.event(0, failed(10_001, "2", "ann", "192.0.2.9"));
+    bench.event(1, failed(10_002, "3", "ann", "192.0.2.9"));
+    assert_eq!(bench.deferred()[1], Some(101));
+    bench.detector.forget(&both[1]);
+    bench.now += 120;
+    bench.idle();
+    assert_eq!((of(&bench, "A-1").len(), of(&bench, "B-2").len()), (3, 2));
+}
+
+#[test]
 fn a_flood_of_findings_ends() {
     let each =
         "rule(\"F-1\", #{ name: \"each\", severity: LOW, when: activity == LOGON, key: [src_ip], wait: \"1m\" });

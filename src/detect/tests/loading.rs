@@ -153,8 +153,8 @@ fn each_mistake_in_functions_is_named_at_its_line() {
 fn each_mistake_about_markers_is_named_at_its_line() {
     let rule = |marker: &str, decide: &str| {
         format!(
-            "marker(\"ok\", #{{\n{marker} }});\nrule(\"T-1\", #{{ name: \"t\", severity: LOW, when: activity == LOGON,\n\
-             key: [user], wait: \"10s\" }});\nfn decide(e, w) {{ {decide} }}"
+            "marker(\"ok\", #{{\n{marker} }});\nrule(\"T-1\", #{{ name: \"t\", severity: LOW,\n\
+             when: activity == LOGON, key: [user], wait: \"10s\" }});\nfn decide(e, w) {{ {decide} }}"
         )
     };
     let (marker, decide) = ("when: activity == STEP_UP, key: [session], ttl: \"1h\"", "e.mark(\"ok\").missing");

@@ -392,7 +392,8 @@ const ATTACK: &str =
     "rule(\"O-2\", #{ name: \"n\", severity: LOW, when: outcome == FAILURE, key: [src_ip], window: \"5m\",
     agg: #{ n: count() }, at_least: #{ n: 3 }, settle: \"1m\", dedup: \"10m\" });";
 const AFTER: &str = "marker(\"attacked\", #{ when: finding_rule == \"O-2\", key: [src_ip], ttl: \"15m\" });
-    rule(\"O-3\", #{ name: \"n\", severity: LOW, when: outcome == SUCCESS, key: [src_ip], wait: \"2m\", dedup: \"1m\" });
+    rule(\"O-3\", #{ name: \"n\", severity: LOW, when: outcome == SUCCESS, key: [src_ip],
+        wait: \"2m\", dedup: \"1m\" });
     fn decide(e, w) { !e.mark(\"attacked\").missing }";
 
 /// Which (address, bucket) of successes fire, by definition: the attack of each period of ten minutes is found at the
