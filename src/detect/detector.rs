@@ -311,7 +311,19 @@ impl Detector {
             Some(compiled) => self.look_back(compiled, rule, record),
             None => (Marks::default(), false),
         };
-        Case { rule, key, record, marks, bucket, values: Vec::new(), window: None, truncated: false, warming, now }
+        Case {
+            rule,
+            key,
+            record,
+            marks,
+            bucket,
+            update: 0,
+            values: Vec::new(),
+            window: None,
+            truncated: false,
+            warming,
+            now,
+        }
     }
 
     fn judge_single(
@@ -331,7 +343,7 @@ impl Detector {
         let marks = case.marks.clone();
         if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
             let chains = self.chains_of(work.chain, &record, &marks);
-            key.marks.push(Mark { bucket, chains, waiting: None });
+            key.marks.push(Mark { bucket, chains, waiting: None, level: 0 });
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     state::{Dirty, Key, Mark, Waiting},
     subject::{Owned, Subject},
     tally::{Shape, Tally},
+    updates::UpdateOn,
     window::{Run, Window},
 };
 use std::sync::Arc;
@@ -57,6 +58,7 @@ impl Judging<'_, '_, '_> {
                 Some(Mark { waiting: Some(waiting), .. }) if waiting.trigger > end => {
                     return self.opened_before(bucket, end);
                 }
+                Some(Mark { waiting: None, .. }) => return self.grown(end, tally, run, events),
                 Some(_) => return,
                 None => {}
             }
@@ -74,6 +76,7 @@ impl Judging<'_, '_, '_> {
             record: &record,
             marks,
             bucket,
+            update: 0,
             values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
             truncated: events.truncated,
@@ -87,7 +90,9 @@ impl Judging<'_, '_, '_> {
             && let Some(bucket) = bucket
         {
             let chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
-            self.key.marks.push(Mark { bucket, chains, waiting: None });
+            let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
+            let level = self.rule.spec.update_on.map_or(0, of);
+            self.key.marks.push(Mark { bucket, chains, waiting: None, level });
         }
     }
 
@@ -98,7 +103,7 @@ impl Judging<'_, '_, '_> {
         self.detector.partitions.defer(&record);
         self.detector.set_timer(due, self.slot, Some(bucket));
         let waiting = Some(Box::new(Waiting { trigger, due, record }));
-        self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting });
+        self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting, level: 0 });
     }
 
     /// When a shape has settled. Events that come after the watermark has passed them (a shipper that was cut off) get
@@ -179,8 +184,10 @@ impl Judging<'_, '_, '_> {
     /// Whether every bucket in which these window ends lie has its finding.
     fn all_raised(&self, from: i64, to: i64) -> bool {
         let (Some(first), Some(last)) = (bucket(self.rule, from), bucket(self.rule, to)) else { return false };
+        let grows = |level| self.rule.spec.update_on.is_some_and(|update_on| update_on.can_grow(level));
+        let done = |mark: &Mark| mark.waiting.is_none() && !grows(mark.level);
         last.saturating_sub(first) < 64
-            && (first..=last).all(|b| self.key.marks.iter().any(|mark| mark.bucket == b && mark.waiting.is_none()))
+            && (first..=last).all(|b| self.key.marks.iter().any(|mark| mark.bucket == b && done(mark)))
     }
 
     /// Evaluates every window end in [from, to].
@@ -252,6 +259,7 @@ impl Detector {
                     record,
                     marks,
                     bucket: Some(mark.bucket),
+                    update: 0,
                     values: window.values(shape, &self.scratch, run, length),
                     window: Some(span),
                     truncated: window.truncated,
@@ -262,6 +270,8 @@ impl Detector {
                 let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
                 if self.raiser.raise(rules, case, evidence, out) {
                     mark.chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
+                    let of = |update_on: UpdateOn| update_on.level_of(shape, &self.scratch, run, length);
+                    mark.level = rule.spec.update_on.map_or(0, of);
                 } else {
                     refused.push(mark.bucket); // a later event may open the gate of this bucket again
                 }

@@ -44,6 +44,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod travel;
+mod updates;
 mod waiting;
 mod watermark;
 mod window;
@@ -128,6 +129,9 @@ pub struct Finding {
     /// The highest contributing record of each chain. After a restart a finding may have been published before only if
     /// all of these lie below what was done then: publish it again if one of them does not.
     pub reach: Vec<Position>,
+    /// 0 for the finding itself, n when it is told again because its count has doubled for the nth time (`update_on`):
+    /// an update has the id of the finding that it is about, and is none of its own.
+    pub update: u8,
     /// OCSF 2004 (1.8.0), at most 256 KiB of JSON.
     pub ocsf: Vec<u8>,
 }

@@ -10,6 +10,7 @@ use super::{
     sight::{Marks, Sighting},
     spec::Mode,
     subject::{Owned, OwnedWhat, Selector},
+    updates,
 };
 use crate::event::{AuthEvent, Field, UserKind};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,8 @@ const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_99
 pub(super) struct Report<'a> {
     pub rule: &'a RuleInfo,
     pub uid: &'a str,
+    /// 0 for the finding itself, n for its nth update.
+    pub update: u8,
     pub title: &'a str,
     pub severity: Severity,
     /// Names and values of the key.
@@ -122,15 +125,16 @@ fn alert(report: &Report<'_>) -> Value {
     let title = text(report.title);
     let mut alert = Map::new();
     alert.insert("metadata".into(), metadata(report, now));
+    let (activity_id, activity) = if report.update == 0 { (1, "Create") } else { (2, "Update") };
     for (name, value) in [
         ("category_uid", json!(2)),
         ("category_name", json!("Findings")),
         ("class_uid", json!(2004)),
         ("class_name", json!("Detection Finding")),
-        ("activity_id", json!(1)),
-        ("activity_name", json!("Create")),
-        ("type_uid", json!(200_401)),
-        ("type_name", json!("Detection Finding: Create")),
+        ("activity_id", json!(activity_id)),
+        ("activity_name", json!(activity)),
+        ("type_uid", json!(200_400 + activity_id)),
+        ("type_name", json!(format!("Detection Finding: {activity}"))),
         ("severity_id", json!(report.severity.id())),
         ("severity", json!(report.severity.caption())),
         ("status_id", json!(1)),
@@ -159,7 +163,7 @@ fn alert(report: &Report<'_>) -> Value {
 fn metadata(report: &Report<'_>, now: i64) -> Value {
     let mut metadata = Map::new();
     metadata.insert("version".into(), json!("1.8.0"));
-    metadata.insert("uid".into(), json!(report.uid));
+    metadata.insert("uid".into(), json!(updates::uid(report.uid, report.update)));
     let key: Vec<&str> = report.key.iter().map(|(_, value)| clip(value, 64)).collect();
     metadata.insert("correlation_uid".into(), text(&key.join("|")));
     let version = env!("CARGO_PKG_VERSION");
@@ -183,7 +187,8 @@ fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
     if !rule.description.is_empty() {
         info.insert("desc".into(), Value::String(clip(&rule.description, 2048).to_owned()));
     }
-    info.insert("created_time".into(), json!(now));
+    // when the finding was created, its first alert says
+    info.insert(if report.update == 0 { "created_time" } else { "modified_time" }.into(), json!(now));
     put(&mut info, "first_seen_time", evidence.times.and_then(|times| millis(times.0)).map(Value::from));
     put(&mut info, "last_seen_time", evidence.times.and_then(|times| millis(times.1)).map(Value::from));
     put(&mut info, "src_url", is_url(&rule.runbook).then(|| text(&rule.runbook)));
@@ -358,6 +363,9 @@ fn unmapped(report: &Report<'_>) -> Value {
     );
     let key: Map<String, Value> = report.key.iter().map(|(name, value)| (name.clone(), text(value))).collect();
     own.insert("key".into(), Value::Object(key));
+    if report.update > 0 {
+        own.insert("update".into(), json!(report.update));
+    }
     put(&mut own, "dedup_until", report.dedup_until.map(|until| json!(until.div_euclid(1000))));
     own.insert("warming".into(), json!(report.warming));
     if report.truncated {

@@ -33,6 +33,8 @@ pub(super) struct Case<'a> {
     pub marks: Marks,
     /// floor(trigger / dedup), if the rule has a dedup.
     pub bucket: Option<i64>,
+    /// 0 for a finding, n for the nth update of one that was raised.
+    pub update: u8,
     /// The values of the window.
     pub values: Vec<Measured>,
     /// From and to, microseconds, of the window.
@@ -76,7 +78,8 @@ impl Raiser {
         let view = EventView { record: case.record.clone(), marks: case.marks.clone() };
         let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
         let mut asking = Asking { rules, rule, counters, clock: self.clock, view, window, errors: Vec::new() };
-        match asking.decide() {
+        // a finding that was raised is not taken back by its growing: an update is not decided again
+        match if case.update == 0 { asking.decide() } else { Some(true) } {
             Some(true) => {}
             Some(false) => {
                 asking.counters.succeeded();
@@ -91,10 +94,14 @@ impl Raiser {
         if errors.is_empty() {
             counters.succeeded();
         }
-        counters.told.findings += 1;
+        match case.update {
+            0 => counters.told.findings += 1,
+            _ => counters.told.updates += 1,
+        }
         let evidence = evidence().with_marks(&case.marks);
         let finding = finding(rule, &case, severity, title, context, &errors, &evidence);
-        if feed::is_wanted(rules) {
+        // rules over findings see each once, however it grows
+        if case.update == 0 && feed::is_wanted(rules) {
             self.fed.extend(feed::record(rule, case.rule, case.record, case.window, &finding, &evidence));
         }
         out.push(finding);
@@ -185,6 +192,7 @@ fn finding(
     let report = ocsf::Report {
         rule: &rule.info,
         uid: &id,
+        update: case.update,
         title: &title,
         severity,
         key: names.zip(values(case.key)).collect(),
@@ -205,5 +213,16 @@ fn finding(
         evidence.reach.iter().map(|(chain, _, high)| Position { chain: (**chain).clone(), offset: *high }).collect();
     let key = report.key.iter().map(|(name, value)| (name.clone(), (*value).to_owned())).collect();
     let live = rule.spec.mode == super::Mode::Live;
-    Finding { uid: id, rule: rule.spec.id.clone(), position, live, title, severity, key, reach, ocsf }
+    Finding {
+        uid: id,
+        rule: rule.spec.id.clone(),
+        position,
+        live,
+        title,
+        severity,
+        key,
+        reach,
+        update: case.update,
+        ocsf,
+    }
 }

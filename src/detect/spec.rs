@@ -9,6 +9,7 @@ use super::{
     severity::Severity,
     subject::Selector,
     suggest::hint,
+    updates::{self, UpdateOn},
 };
 use crate::event::FieldType;
 use rhai::{Dynamic, Map, Position};
@@ -84,14 +85,32 @@ pub(super) struct Spec {
     pub dedup: Option<i64>,
     /// Microseconds: how long the watermark must be past an event before it is judged.
     pub wait: Option<i64>,
+    /// When a finding is told again.
+    pub update_on: Option<UpdateOn>,
 }
 
-const KEYS: [&str; 17] = [
-    "name", "version", "severity", "status", "mode", "attack", "owner", "runbook", "falsepos", "when", "key", "window",
-    "agg", "at_least", "settle", "dedup", "wait",
+const KEYS: [&str; 18] = [
+    "name",
+    "version",
+    "severity",
+    "status",
+    "mode",
+    "attack",
+    "owner",
+    "runbook",
+    "falsepos",
+    "when",
+    "key",
+    "window",
+    "agg",
+    "at_least",
+    "settle",
+    "dedup",
+    "wait",
+    "update_on",
 ];
 /// Keys that later versions bring. A rule that relies on one must not load as if it were not there.
-const LATER: [&str; 4] = ["update_on", "sequence", "sequences", "confidence"];
+const LATER: [&str; 3] = ["sequence", "sequences", "confidence"];
 
 /// Reads the header of rule `id`. What is wrong goes to `notes`; then the rule must not be used.
 pub(super) fn read(
@@ -110,7 +129,9 @@ pub(super) fn read(
         reader
             .note_at(at, format!("{id:?} is no rule id: use letters, digits, - and _, at most 64, such as AUTH-0001"));
     }
-    let Counted { aggs, columns, tracks, conditions } = aggregate::read(&mut reader);
+    let counted = aggregate::read(&mut reader);
+    let update_on = updates::read(&mut reader, &counted);
+    let Counted { aggs, columns, tracks, conditions } = counted;
     let spec = Spec {
         id,
         name: reader.required_text("name"),
@@ -137,6 +158,7 @@ pub(super) fn read(
         settle: reader.duration("settle"),
         dedup: reader.duration("dedup"),
         wait: reader.duration("wait"),
+        update_on,
     };
     reader.together(&spec);
     (notes.len() == before).then_some(spec)
@@ -188,6 +210,16 @@ impl Reader<'_> {
                 self.note(&key, format!("rules have no key `{key}`{near}"));
             }
         }
+    }
+
+    /// What a key says.
+    pub fn value(&self, key: &str) -> Option<Dynamic> {
+        self.values.get(key).cloned()
+    }
+
+    /// Whether the header has a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     fn required(&mut self, key: &str, example: &str) -> Option<Dynamic> {

@@ -24,6 +24,8 @@ pub(super) struct Mark {
     pub chains: Box<[u32]>,
     /// The judgement that waits for the shape to settle.
     pub waiting: Option<Box<Waiting>>,
+    /// The number of the last update, or of the finding if there was none.
+    pub level: u8,
 }
 
 /// A judgement that waits.

@@ -26,6 +26,8 @@ pub struct RuleStats {
     pub gated: u64,
     /// Findings.
     pub findings: u64,
+    /// Findings that were told again because they had grown.
+    pub updates: u64,
     /// Calls of functions that failed.
     pub errors: u64,
     /// The first of the errors.

@@ -139,7 +139,7 @@ impl Detector {
             && let Some(bucket) = bucket
         {
             let chains = self.chains_of(waiting.record.chain, record, &marks);
-            key.marks.push(Mark { bucket, chains, waiting: None });
+            key.marks.push(Mark { bucket, chains, waiting: None, level: 0 });
         }
     }
 }

@@ -95,6 +95,10 @@ pub fn receipt_name(kind: ReceiptKind) -> &'static str {
 pub fn count_finding(finding: &Finding) {
     let mode = if finding.live { "live" } else { "shadow" };
     let severity = finding.severity.name();
+    if finding.is_update() {
+        counter!(FINDING_UPDATES, "rule" => finding.rule.clone(), "mode" => mode).increment(1);
+        return;
+    }
     counter!(FINDINGS, "rule" => finding.rule.clone(), "severity" => severity, "mode" => mode).increment(1);
 }
 

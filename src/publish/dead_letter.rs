@@ -200,6 +200,7 @@ mod tests {
             severity: crate::detect::Severity::High,
             key: Vec::new(),
             reach: vec![chain().at(1)],
+            update: 0,
             ocsf: b"{}".to_vec(),
         };
         let alert = alert(&finding);

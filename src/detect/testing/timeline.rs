@@ -243,9 +243,10 @@ fn outcome(record: &Built, time: i64, number: usize, chains: &mut Vec<Arc<ChainI
     }
 }
 
-const EXPECTED: [&str; 5] = ["alerts", "severity", "title", "key", "context"];
+const EXPECTED: [&str; 6] = ["alerts", "severity", "title", "key", "context", "updates"];
 
 /// `t.expect(#{ alerts: n, severity: …, title: …, key: #{…}, context: #{…} })`: so many findings, each like this.
+/// `updates: n`: and they were told again so often.
 fn expect(shared: &Shared, context: &NativeCallContext, t: &Timeline, wanted: Map) -> Result<()> {
     let at = context.call_position();
     let fail = |message: String| shared.fail(at, message);
@@ -266,13 +267,20 @@ fn expect(shared: &Shared, context: &NativeCallContext, t: &Timeline, wanted: Ma
         let ids = if alerts > 0 { &mut report.firing } else { &mut report.quiet };
         ids.push(judged.rule.id.clone());
     }
-    let found = judged.findings.len();
+    let updates = judged.findings.iter().filter(|finding| finding.is_update()).count();
+    if let Some(wanted) = wanted.get("updates")
+        && wanted.as_int().ok() != i64::try_from(updates).ok()
+    {
+        fail(format!("expected {wanted} updates of {}, got {updates} ({})", judged.rule.id, judged.story));
+    }
+    let raised = || judged.findings.iter().filter(|finding| !finding.is_update());
+    let found = raised().count();
     if i64::try_from(found).ok() != Some(alerts) {
-        let titles: Vec<_> = judged.findings.iter().take(3).map(|finding| format!("{:?}", finding.title)).collect();
+        let titles: Vec<_> = raised().take(3).map(|finding| format!("{:?}", finding.title)).collect();
         let shown = if titles.is_empty() { String::new() } else { format!(": {}", titles.join(", ")) };
         fail(format!("expected {alerts} alerts of {}, got {found}{shown} ({})", judged.rule.id, judged.story));
     }
-    for finding in &judged.findings {
+    for finding in raised() {
         compare(finding, &wanted, &fail)?;
     }
     Ok(())

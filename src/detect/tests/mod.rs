@@ -2,6 +2,7 @@
 
 mod bounds;
 mod findings;
+mod growing;
 mod judging;
 mod loading;
 mod markers;
