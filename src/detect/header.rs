@@ -7,6 +7,7 @@ use super::{
     aggregate,
     list::List,
     markers::RawMarker,
+    methods,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
     subject::{KINDS, Selector},
@@ -155,10 +156,21 @@ impl From<FieldObject> for Operand {
     }
 }
 
-const OPERATORS: [&str; 6] = ["==", "!=", "<", "<=", ">", ">="];
+pub(super) const OPERATORS: [&str; 6] = ["==", "!=", "<", "<=", ">", ">="];
+
+/// What an operator asks; `!=` is `==` turned round.
+pub(super) fn compare_of(operator: &str) -> Compare {
+    match operator {
+        "<" => Compare::Less,
+        "<=" => Compare::LessOrEqual,
+        ">" => Compare::Greater,
+        ">=" => Compare::GreaterOrEqual,
+        _ => Compare::Equal,
+    }
+}
 
 /// The operator with its sides exchanged.
-fn flipped(operator: &str) -> &'static str {
+pub(super) fn flipped(operator: &str) -> &'static str {
     match operator {
         "<" => ">",
         "<=" => ">=",
@@ -197,8 +209,8 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
         return PredObject(of_severity(operator, *severity));
     }
     let name = selector.name();
-    if !equality && !matches!(selector.field_type(), FieldType::OptLong | FieldType::OptInt | FieldType::OptDouble) {
-        return wrong(format!("`{name} {operator} …`: only numbers have an order, and {name} is none"));
+    if !equality && !has_order(selector.field_type()) {
+        return wrong(format!("`{name} {operator} …`: only numbers and moments have an order, and {name} is neither"));
     }
     let pred = match (selector.field_type(), with) {
         (_, Operand::Null) if equality => Pred::Not(Box::new(Pred::Exists(selector))),
@@ -222,27 +234,32 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
             return wrong(format!("{name} is a severity, not the string {text:?}: write HIGH without quotes"));
         }
         (FieldType::Text | FieldType::OptText, Operand::Text(text)) => Pred::Text(selector, text.as_str().into()),
-        (FieldType::Text | FieldType::OptText, Operand::Field(FieldObject(other))) => match other.field_type() {
-            FieldType::Text | FieldType::OptText => Pred::Same(selector, other),
-            _ => return wrong(format!("{name} is a string and {} is not: they are never equal", other.name())),
-        },
+        (kind, Operand::Field(FieldObject(other))) => {
+            let (other_name, other_kind) = (other.name(), type_name(other.field_type()));
+            match methods::fields(selector, operator, other) {
+                Some(pred) => pred,
+                None => {
+                    let message = format!("{name} holds {} and {other_name} {other_kind}", type_name(kind));
+                    return wrong(format!("{message}: they cannot be compared"));
+                }
+            }
+        }
         (FieldType::OptLong | FieldType::OptInt | FieldType::OptDouble, Operand::Number(number)) => {
-            let compare = match operator {
-                "<" => Compare::Less,
-                "<=" => Compare::LessOrEqual,
-                ">" => Compare::Greater,
-                ">=" => Compare::GreaterOrEqual,
-                _ => Compare::Equal,
-            };
-            Pred::Number(selector, compare, number)
+            Pred::Number(selector, compare_of(operator), number)
         }
         (FieldType::OptBool, Operand::Bool(value)) => Pred::Bool(selector, value),
         (FieldType::Texts, _) => return wrong(format!("{name} is an array: write {name}.contains(\"…\")")),
         (FieldType::Map, _) => return wrong(format!("{name} is a map: write attr(\"name\") == \"…\"")),
-        (FieldType::Micros | FieldType::OptMicros, _) => {
-            return wrong(format!(
-                "{name} is a moment: comparing moments in `when` is not supported, do it in decide(e, w)"
-            ));
+        (FieldType::Micros | FieldType::OptMicros, with) => {
+            let moment = match &with {
+                Operand::Text(text) => methods::moment(selector, compare_of(operator), text),
+                _ => None,
+            };
+            let Some(pred) = moment else {
+                let how = "compare it with another moment, or with \"2026-01-05T00:00:00Z\"";
+                return wrong(format!("{name} is a moment: {how}, or use {name}.age(), .hour() or .weekday()"));
+            };
+            pred
         }
         (kind, with) => {
             return wrong(format!("{name} holds {} and is compared with {}", type_name(kind), operand_name(&with)));
@@ -265,6 +282,11 @@ fn of_severity(operator: &str, with: Severity) -> Pred {
     names.sort();
     let pred = Pred::OneOf(Selector::FindingSeverity, names.into());
     if operator == "!=" { Pred::Not(Box::new(pred)) } else { pred }
+}
+
+fn has_order(kind: FieldType) -> bool {
+    use FieldType::{Micros, OptDouble, OptInt, OptLong, OptMicros};
+    matches!(kind, OptLong | OptInt | OptDouble | Micros | OptMicros)
 }
 
 pub(super) fn type_name(kind: FieldType) -> &'static str {
@@ -310,6 +332,7 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     }
     register_logic(engine, gather);
     register_methods(engine, gather);
+    methods::register(engine, gather);
     aggregate::register(engine, gather);
     let g = gather.clone();
     engine.register_fn("rule", move |context: NativeCallContext, id: ImmutableString, values: Map| {
@@ -379,20 +402,6 @@ fn register_methods(engine: &mut Engine, gather: &Gather) {
         },
     );
     let g = gather.clone();
-    engine.register_fn(
-        "contains",
-        move |context: NativeCallContext, field: &mut FieldObject, text: ImmutableString| {
-            if !matches!(field.0.field_type(), FieldType::Texts) && field.0 != Selector::Unknown {
-                let name = field.0.name();
-                g.problem(
-                    &context,
-                    format!("contains() is for arrays; {name} is none: write {name}.matches(\"*{text}*\")"),
-                );
-            }
-            PredObject(Pred::Contains(field.0.clone(), text.as_str().into()))
-        },
-    );
-    let g = gather.clone();
     engine.register_fn("one_of", move |context: NativeCallContext, field: &mut FieldObject, values: Array| {
         one_of(&g, &context, &field.0, values)
     });
@@ -411,7 +420,8 @@ fn register_methods(engine: &mut Engine, gather: &Gather) {
 }
 
 impl Gather {
-    fn text_only(&self, context: &NativeCallContext, selector: &Selector, what: &str) {
+    /// Notes a field that is no string.
+    pub fn text_only(&self, context: &NativeCallContext, selector: &Selector, what: &str) {
         if !matches!(selector.field_type(), FieldType::Text | FieldType::OptText) {
             let kind = type_name(selector.field_type());
             self.problem(context, format!("{what}() is for strings; {} holds {kind}", selector.name()));
@@ -421,10 +431,10 @@ impl Gather {
 
 /// `field.one_of([…])`: strings for string fields, symbols for enum fields.
 fn one_of(g: &Gather, context: &NativeCallContext, selector: &Selector, values: Array) -> PredObject {
+    if values.is_empty() {
+        g.problem(context, methods::EMPTY);
+    }
     if matches!(selector.field_type(), FieldType::Text | FieldType::OptText) {
-        if values.is_empty() {
-            g.problem(context, "one_of() needs at least one value");
-        }
         let mut texts = Vec::with_capacity(values.len());
         for value in values {
             let severity = value.clone().try_cast::<Severity>().filter(|_| *selector == Selector::FindingSeverity);
@@ -438,6 +448,16 @@ fn one_of(g: &Gather, context: &NativeCallContext, selector: &Selector, values: 
         texts.sort();
         texts.dedup();
         return PredObject(Pred::OneOf(selector.clone(), texts.into()));
+    }
+    if matches!(selector.field_type(), FieldType::Texts) {
+        let test = |value: Dynamic| {
+            let text = value.into_immutable_string().unwrap_or_else(|_| {
+                g.problem(context, format!("{} holds strings: one_of() takes an array of strings", selector.name()));
+                ImmutableString::default()
+            });
+            Pred::Contains(selector.clone(), text.as_str().into())
+        };
+        return PredObject(Pred::Any(values.into_iter().map(test).collect()));
     }
     let tests = values.into_iter().map(|value| {
         let operand = operand_of(&value);
@@ -468,5 +488,6 @@ fn operand_of(value: &Dynamic) -> Option<Operand> {
     if let Ok(text) = value.clone().into_immutable_string() {
         return Some(text.into());
     }
-    value.as_int().map(Operand::from).or_else(|_| value.as_float().map(Operand::from)).ok()
+    let number = value.as_int().map(Operand::from).or_else(|_| value.as_float().map(Operand::from));
+    number.or_else(|_| value.as_bool().map(Operand::from)).ok()
 }

@@ -11,7 +11,7 @@ pub(super) const ENTRIES: [&str; 4] = ["decide", "severity", "title", "context"]
 pub(super) const VIEW_NAMES: [&str; 3] = ["position", "partition", "offset"];
 
 /// What functions may call; operators apart.
-pub(super) const CALLABLE: [&str; 40] = [
+pub(super) const CALLABLE: [&str; 44] = [
     "abs",
     "attr",
     "ceiling",
@@ -52,10 +52,14 @@ pub(super) const CALLABLE: [&str; 40] = [
     "trim",
     "type_of",
     "values",
+    "number",
+    "lower",
+    "hour",
+    "weekday",
 ];
 
 /// What headers may call.
-const HEADER_CALLABLE: [&str; 25] = [
+const HEADER_CALLABLE: [&str; 33] = [
     "rule",
     "attr",
     "count",
@@ -81,6 +85,14 @@ const HEADER_CALLABLE: [&str; 25] = [
     "few_per",
     "present",
     "span",
+    "len",
+    "number",
+    "hour",
+    "weekday",
+    "age",
+    "lower",
+    "starts_with",
+    "ends_with",
 ];
 
 /// A note at its place.

@@ -1,11 +1,12 @@
 //! Native predicates: what `when` becomes. Evaluated for every event that the activity index lets through.
 
 use super::{
+    derived::{Compared, Words, folded},
     list::List,
     subject::{Selector, Subject},
 };
 use crate::event::{Activity, Field, FieldType, Outcome, Text, Value};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, str::Chars};
 
 /// A comparison of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,8 @@ pub(super) enum Compare {
 }
 
 impl Compare {
-    fn holds(self, found: Ordering) -> bool {
+    /// Whether an order satisfies it.
+    pub fn holds(self, found: Ordering) -> bool {
         match self {
             Self::Equal => found.is_eq(),
             Self::Less => found.is_lt(),
@@ -68,8 +70,14 @@ pub(super) enum Pred {
     Exists(Selector),
     /// An array of strings has this one.
     Contains(Selector, Text),
-    /// Two strings are equal, and neither is null.
+    /// Two strings, symbols or truth values are equal, and neither is null.
     Same(Selector, Selector),
+    /// Two strings are equal in lower case, and neither is null.
+    Alike(Selector, Selector),
+    /// A string satisfies a test, perhaps in lower case.
+    Words(Selector, Words, bool),
+    /// A number that is worked out of a field compares so.
+    Compared(Box<Compared>),
     /// The value stands in the list of this index.
     InList(Selector, usize),
     /// Not so.
@@ -130,8 +138,19 @@ impl Pred {
             },
             Self::Same(a, b) => match (subject.get(a), subject.get(b)) {
                 (Value::Text(a), Value::Text(b)) => a == b,
+                (Value::Symbol(a), Value::Symbol(b)) => a == b,
+                (Value::Bool(a), Value::Bool(b)) => a == b,
                 _ => false,
             },
+            Self::Alike(a, b) => match (subject.get(a), subject.get(b)) {
+                (Value::Text(a), Value::Text(b)) => folded(a).eq(folded(b)),
+                _ => false,
+            },
+            Self::Words(selector, words, fold) => match subject.get(selector) {
+                Value::Text(text) => words.holds(text, *fold),
+                _ => false,
+            },
+            Self::Compared(compared) => compared.holds(subject),
             Self::InList(selector, list) => {
                 let field = if let Selector::Field(field) = selector { Some(*field) } else { None };
                 lists.get(*list).is_some_and(|list| list.selects(subject, field, subject.get(selector)))
@@ -164,8 +183,10 @@ impl Pred {
             Self::Number(..) | Self::Bool(..) | Self::Exists(_) => 2,
             Self::Text(..) => 4,
             Self::Same(..) => 5,
+            Self::Compared(_) => 6,
             Self::OneOf(_, texts) => 4 + texts.len().max(1).ilog2(),
-            Self::Matches(..) | Self::Contains(..) => 12,
+            Self::Matches(..) | Self::Contains(..) | Self::Words(_, _, false) => 12,
+            Self::Alike(..) | Self::Words(_, _, true) => 20,
             Self::InList(..) => 30,
             Self::Not(inner) => inner.cost(),
             Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::cost).sum(),
@@ -193,6 +214,9 @@ impl Pred {
                 Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
                     s.is_about_rejections()
                 }
+                Self::Words(s, ..) => s.is_about_rejections(),
+                Self::Same(a, b) | Self::Alike(a, b) => a.is_about_rejections() || b.is_about_rejections(),
+                Self::Compared(compared) => compared.any_field(Selector::is_about_rejections),
                 _ => false,
             }
         });
@@ -313,6 +337,29 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
+/// The same for characters, with any character for `?`.
+pub(super) fn glob(mut pattern: Chars<'_>, mut text: impl Iterator<Item = char> + Clone) -> bool {
+    let mut star = None;
+    loop {
+        let before = text.clone();
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                (star, text) = (Some((pattern.clone(), before.clone())), before);
+            }
+            (None, None) => return true,
+            (Some(_), None) => return false, // a star that gives back leaves less text, not more
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {}
+            _ => {
+                let Some((after, eaten)) = &mut star else { return false };
+                if eaten.next().is_none() {
+                    return false;
+                }
+                (pattern, text) = (after.clone(), eaten.clone());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +390,7 @@ mod tests {
             ("", "x", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), yes, "{pattern} {text}");
+            assert_eq!(glob(pattern.chars(), text.chars()), yes, "{pattern} {text}");
         }
     }
 
@@ -350,6 +398,7 @@ mod tests {
     fn a_hostile_pattern_and_text_end_soon() {
         let text = "a".repeat(100_000);
         assert!(!matches(b"*a*a*a*a*a*a*a*b", text.as_bytes()));
+        assert!(!glob("*a*a*a*a*a*a*a*b".chars(), text.chars()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `e` and `w` that functions get.
 
 use super::{
+    functions,
     header::symbols,
     lint::VIEW_NAMES,
     list::List,
@@ -95,6 +96,7 @@ impl Scripts {
                 .map(Measured::to_dynamic)
                 .ok_or_else(|| Box::<EvalAltResult>::from(format!("the window has no value `{name}`")))
         });
+        functions::register(&mut engine);
         let in_list = move |context: &NativeCallContext, text: Option<&str>, name: &str| {
             let list = lists.iter().find(|list| list.name == name);
             let list = list.ok_or_else(|| Box::<EvalAltResult>::from(format!("there is no list lists/{name}.txt")))?;
@@ -206,6 +208,9 @@ mod tests {
             ("e.activity == OTHER && e.kind == EVENT && e.rejection_code == ()", true),
             ("e.attr(\"x\") == () && e.privileges.len() == 0 && e.attributes.len() == 0", true),
             ("w.n == 5 && e.time == 0", true),
+            ("number(\"12.50\") == 12.5 && number(\"12\") + 1 == 13 && number(\"x\") == () && number(7) == 7", true),
+            ("e.attr(\"x\").number() == () && lower(\"ÄB\") == \"äb\" && e.actor.lower() == ()", true),
+            ("hour(3600000) == 1 && weekday(0) == 4 && e.session_start.hour() == () && weekday(-1) == 3", true),
         ] {
             let answer = call(&scripts, &format!("fn decide(e, w) {{ {source} }}"));
             assert_eq!(answer.map(|value| value.as_bool()), Ok(Ok(wanted)), "{source}");

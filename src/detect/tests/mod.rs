@@ -7,6 +7,7 @@ mod judging;
 mod loading;
 mod markers;
 mod orders;
+mod selecting;
 
 use super::{Detector, Finding, Input, Limits, RuleSet};
 use crate::{
