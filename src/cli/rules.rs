@@ -71,12 +71,17 @@ fn check(folder: &Folder) -> Result<u8, Failure> {
         Err(problems) => return report(&folder.dir, &problems, folder.json),
     };
     let (count, lists, digest, horizon) = (rules.rules().len(), rules.lists().len(), rules.bundle().0, rules.horizon());
+    let warnings = rules.warnings();
     if folder.json {
         print_json(&json!({
             "ok": true, "rules": count, "lists": lists, "digest": digest, "horizon_seconds": horizon.as_secs(),
             "problems": [],
+            "warnings": warnings.iter().map(|problem| problem_json(&folder.dir, problem)).collect::<Vec<Value>>(),
         }))?;
     } else {
+        for warning in &warnings {
+            print(&format!("warning: {}", shown(&folder.dir, warning)))?;
+        }
         let horizon = crate::config::show_duration(horizon);
         print(&format!("good: {count} rules, {lists} lists, replay of {horizon} needed, digest {digest}"))?;
     }

@@ -7,7 +7,7 @@ use super::{
     aggregate,
     list::List,
     markers::RawMarker,
-    methods,
+    methods, never,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
     subject::{KINDS, Selector},
@@ -347,8 +347,14 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
 
 /// `&`, `|`, `!`, and what people write instead.
 fn register_logic(engine: &mut Engine, gather: &Gather) {
-    engine.register_fn("&", |a: PredObject, b: PredObject| PredObject(a.0.and(b.0)));
-    engine.register_fn("|", |a: PredObject, b: PredObject| PredObject(a.0.or(b.0)));
+    let g = gather.clone();
+    engine.register_fn("&", move |context: NativeCallContext, a: PredObject, b: PredObject| {
+        never::both(&g, &context, a.0, b.0)
+    });
+    let g = gather.clone();
+    engine.register_fn("|", move |context: NativeCallContext, a: PredObject, b: PredObject| {
+        never::either(&g, &context, a.0, b.0)
+    });
     engine.register_fn("!", |a: PredObject| PredObject(Pred::Not(Box::new(a.0))));
     for operator in ["&", "|"] {
         let (g, h) = (gather.clone(), gather.clone());

@@ -27,6 +27,7 @@ mod list;
 mod markers;
 mod measure;
 mod methods;
+mod never;
 pub mod ocsf;
 mod partitions;
 mod predicate;
@@ -47,6 +48,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod travel;
+mod trend;
 mod updates;
 mod waiting;
 mod watermark;

@@ -11,6 +11,7 @@ use super::{
     script::{self, Scripts},
     spec::{self, Mode},
     suggest::hint,
+    trend,
 };
 use crate::{
     artifact::{self, File},
@@ -66,7 +67,7 @@ impl RuleSet {
             let Some(rule) = loader.load(file, &mut problems) else { continue };
             if let Some(other) = rules.iter().find(|other| other.info.id == rule.info.id) {
                 let message = format!("rule id {} is taken by {}: give it another one", rule.info.id, other.info.path);
-                problems.push(Problem { path: file.path.clone(), at: None, message });
+                problems.push(problem(&file.path, rule.spec.at, message));
             }
             rules.push(rule);
         }
@@ -130,6 +131,17 @@ impl RuleSet {
     fn longest(&self, of: fn(Mode) -> bool) -> Duration {
         let longest = self.rules.iter().filter(|rule| of(rule.spec.mode)).map(Rule::horizon).max();
         Duration::from_micros(longest.unwrap_or(0).unsigned_abs())
+    }
+
+    /// What is not wrong and still should be mended: live rules that do not say what to do about a finding.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let silent = |rule: &&Rule| rule.spec.mode == Mode::Live && rule.spec.runbook.is_empty();
+        let warning = |rule: &Rule| {
+            let say = "add runbook: \"https://…\", or a sentence";
+            let message = format!("live rule {} does not say what to do about a finding: {say}", rule.spec.id);
+            problem(&rule.info.path, rule.spec.at, message)
+        };
+        self.rules.iter().filter(silent).map(warning).collect()
     }
 
     /// All rules, by id.
@@ -248,6 +260,8 @@ impl Loader<'_> {
         let read = if lint.fatal { None } else { self.run(&ast, &mut scope, &places, notes, problems) };
         let window: Vec<&str> = places.keys().filter_map(|key| key.strip_prefix("agg.")).collect();
         notes.extend(lint::functions(&ast, &window));
+        let hasty = read.as_ref().map(|(spec, _)| spec).filter(|spec| spec.window.is_some() && spec.settle.is_none());
+        notes.extend(hasty.and_then(|spec| trend::check(&ast, &spec.aggs)));
         let (spec, markers) = read?;
         Some(Rule::new(spec, markers, self.path, source, ast.clone_functions_only()))
     }

@@ -58,6 +58,8 @@ const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// What a header says.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
+    /// Where the rule begins.
+    pub at: Position,
     pub id: String,
     pub name: String,
     pub version: i64,
@@ -133,6 +135,7 @@ pub(super) fn read(
     let update_on = updates::read(&mut reader, &counted);
     let Counted { aggs, columns, tracks, conditions } = counted;
     let spec = Spec {
+        at,
         id,
         name: reader.required_text("name"),
         version: reader.version(),

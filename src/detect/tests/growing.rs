@@ -82,7 +82,8 @@ fn repeated_events_count_once_in_every_aggregate() {
 
 const STORM: &str = "key: [src_ip], window: \"10m\", agg: #{ a: count(), users: distinct(user) },
     at_least: #{ users: 10 }, dedup: \"1h\", update_on: \"x2\"";
-const WORDS: &str = "fn decide(e, w) { w.users < 15 }
+const WORDS: &str = "fn few(w) { w.users < 15 }
+    fn decide(e, w) { few(w) }
     fn severity(e, w) { if w.users >= 40 { HIGH } else { LOW } }
     fn title(e, w) { `${w.users} users` }";
 

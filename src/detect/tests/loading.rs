@@ -33,6 +33,10 @@ fn a_good_rule_has_no_problems() {
         "(time.hour() < 6 | time.weekday().one_of([6, 7])) & lat > long & is_vpn == is_proxy & is_vpn.one_of([true])",
         "privileges.one_of([\"admin\", \"root\"]) & src_asn != acr & attr(\"a\").number() > attr(\"b\").number()",
         "kind == EVENT",
+        "reason != \"a\" & reason != \"b\" & (acr < 2 | acr > 5) & acr != 3 & is_vpn != true & is_vpn != false",
+        "acr >= 3 & acr <= 3 & user.exists() & user != \"x\" & (reason == \"a\" | reason == \"b\")",
+        "(user == \"x\" & reason == \"a\") | (user == \"y\" & reason == \"b\") | reason.len() > 5 | user == ()",
+        "attr(\"a\") == \"1\" & attr(\"b\") == \"2\" & user.starts_with(\"a\") & user.starts_with(\"b\")",
     ] {
         assert_eq!(problems(&with_when(when)), Vec::<String>::new(), "{when}");
     }
@@ -82,7 +86,24 @@ fn each_mistake_in_when_is_named_at_its_line() {
         ("activity.one_of([LOGON, SUCCESS])", "activity is never SUCCESS"),
         ("src_ip.in_list(\"egres\")", "there is no list lists/egres.txt: did you mean `egress`?"),
         ("acr.matches(\"2\")", "matches() is for strings; acr holds a number"),
-        ("activity == LOGON & activity == STEP_UP", "`when` can never hold"),
+        ("activity == LOGON & activity == STEP_UP", "this can never hold: activity cannot be all of it at once"),
+        ("reason == \"a\" & user == \"x\" & reason == \"b\"", "this can never hold: reason cannot be all of it"),
+        ("reason.one_of([\"a\", \"b\"]) & !reason.one_of([\"b\", \"a\", \"c\"])", "this can never hold: reason"),
+        ("reason == \"abc\" & reason.matches(\"b*\")", "this can never hold: reason"),
+        ("reason == \"abc\" & reason.lower().starts_with(\"b\")", "this can never hold: reason"),
+        ("acr > 3 & acr <= 3", "this can never hold: acr"),
+        ("acr > 3 & (user == \"x\" & acr < 2)", "this can never hold: acr"),
+        ("acr == 3 & acr != 3", "this can never hold: acr"),
+        ("lat >= 1.5 & !(lat >= 1.5)", "this can never hold: lat"),
+        ("attr(\"n\").number() > 5 & attr(\"n\").number() < 4.5", "this can never hold: attr(\"n\")"),
+        ("time.hour() < 6 & time.hour() > 20", "this can never hold: time"),
+        ("user == () & user == \"x\"", "this can never hold: user"),
+        ("is_vpn == true & is_vpn == false", "this can never hold: is_vpn"),
+        ("is_vpn == true & is_vpn != true", "this can never hold: is_vpn"),
+        ("outcome == SUCCESS & outcome != SUCCESS", "this can never hold: outcome"),
+        ("reason != \"a\" | reason != \"b\"", "this always holds: whatever reason is, one side of it is true"),
+        ("acr >= 2 | !(acr >= 2)", "this always holds: whatever acr is"),
+        ("user.exists() | user == ()", "this always holds: whatever user is"),
         ("kind == REJECTION & activity == LOGON", "`when` can never hold"),
         ("5", "`when` must be a test of fields"),
         ("user =! 5", "this is no valid Rhai"),
@@ -145,6 +166,70 @@ fn each_mistake_in_the_header_is_named() {
         assert!(found.len() <= 2, "{to}: {found:#?}");
     }
     assert!(problems("let x = 1;")[0].contains("this one has 0"));
+}
+
+#[test]
+fn what_may_turn_false_again_needs_to_settle() {
+    let keys = "key: [src_ip], window: \"5m\", at_least: #{ n: 5 }, dedup: \"1h\", agg: #{ n: count(),
+        users: distinct(user), most: max_per(user), few: few_per(user, 2), least: min(acr), end: last(outcome) }";
+    for (body, at) in [
+        ("w.most <= 2", Some(26)),
+        ("2 >= w.most", Some(21)),
+        ("w.users >= 3 && w.most < 9", Some(42)),
+        ("w.n == 5", Some(23)),
+        ("!(w.n > 5)", Some(25)),
+        ("w.n - w.most >= 15", Some(32)),
+        ("w.most * 2 <= w.n * 3", Some(30)),
+        ("w.few * 10 >= w.users * 8", Some(30)),
+        ("w.few >= 3", Some(25)),
+        ("let odd = w.most <= 2; odd || e.acr == 1", Some(36)),
+        ("let many = w.users > 3; !many", Some(38)),
+        ("if w.users < 3 { true } else { false }", Some(30)),
+        ("return w.most <= 2;", Some(33)),
+        ("w.n.to_float() / w.users > 0.5", Some(44)),
+        // these only turn from false to true
+        ("w.most > 2 && w.users >= 3 || e.is_vpn == true", None),
+        ("!(w.most <= 2)", None),
+        ("w.end == SUCCESS && w.n > 6", None),
+        ("w.least < 2 || 3 > w.least", None),
+        ("let single = w.most <= 1; !single && w.users + w.n * 2 >= 9", None),
+        ("if e.acr == 2 { w.n > 7 } else { w.n.to_float() > 9.5 }", None),
+        ("if w.users < 3 { false } else { w.n > 6 }", None),
+        ("e.user.len() < 5 && e.src_ip.in_list(\"egress\") == false && e.acr != 3", None),
+        // and of these nobody can tell
+        ("if w.users < 3 { return true; } w.n > 9", None),
+        ("abs(w.n) < 3", None),
+    ] {
+        let text = |keys: &str| {
+            format!(
+                "rule(\"T-1\", #{{ name: \"t\", severity: LOW, when: activity == LOGON, {keys} }});\n\
+                 fn decide(e, w) {{ {body} }}"
+            )
+        };
+        let found =
+            RuleSet::load(&[file("t.rhai", &text(keys)), file("lists/egress.txt", "# owner: x\n# expires: never\n")]);
+        let found: Vec<_> = found.err().unwrap_or_default();
+        assert_eq!(found.len(), usize::from(at.is_some()), "{body}: {found:#?}");
+        if let Some(at) = at {
+            assert!(found[0].message.contains("add settle: \"2m\""), "{body}: {found:#?}");
+            // the first line of the function, and the operator in it
+            assert_eq!(found[0].at.map(|place| place.1), Some(at), "{body}: {found:#?}");
+        }
+        assert_eq!(problems(&text(&format!("settle: \"1m\", {keys}"))), Vec::<String>::new(), "{body}");
+    }
+}
+
+#[test]
+fn a_live_rule_without_a_runbook_is_warned_of() {
+    let of = |extra: &str| {
+        let text = with_when("activity == LOGON").replace("severity", &format!("{extra} severity"));
+        let rules = RuleSet::load(&[file("t.rhai", &text)]).unwrap();
+        rules.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let found = of("");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("t.rhai:1:1: live rule T-1 does not say what to do"), "{found:?}");
+    assert_eq!((of("runbook: \"call ann\","), of("mode: \"shadow\",")), (vec![], vec![]));
 }
 
 #[test]
@@ -292,7 +377,7 @@ fn all_problems_are_reported_at_once() {
         file("c.rhai", "("),
     ]);
     let found: Vec<_> = twice.err().unwrap().iter().map(ToString::to_string).collect();
-    assert!(found.iter().any(|p| p == "b.rhai: rule id T-1 is taken by a.rhai: give it another one"), "{found:?}");
+    assert!(found.iter().any(|p| p == "b.rhai:1:1: rule id T-1 is taken by a.rhai: give it another one"), "{found:?}");
     assert!(found.iter().any(|p| p.starts_with("c.rhai:1:")), "{found:?}");
 }
 
