@@ -92,7 +92,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_least_and_the_most_are_those_of_all_values(steps in proptest::collection::vec((0usize..6, 0u8..3), 1..300)) {
+        fn the_least_and_the_most_are_those_of_all_values(
+            steps in proptest::collection::vec((0usize..6, 0u8..3), 1..300),
+        ) {
             let (mut levels, mut counts) = (Levels::default(), [0_u32; 6]);
             for (value, step) in steps {
                 if step > 0 {

@@ -72,7 +72,7 @@ struct More {
     /// The sum of the numbers.
     sum: i128,
     /// The numbers, with their slots.
-    order: BTreeSet<(Decimal, u32)>,
+    order: Option<BTreeSet<(Decimal, u32)>>,
 }
 
 impl Kept {
@@ -91,7 +91,8 @@ impl Kept {
             more.few.clear();
             more.few.resize(track.few.len(), 0);
             more.sum = 0;
-            more.order.clear();
+            // a tree keeps a node even when it is empty
+            more.order = track.order.then(BTreeSet::new);
         }
     }
 
@@ -116,8 +117,10 @@ impl Kept {
         }
         if let Some(number) = columns[track.column].number(slot) {
             more.sum += number.0;
-            if track.order && was == 0 {
-                more.order.insert((number, slot));
+            if was == 0
+                && let Some(order) = &mut more.order
+            {
+                order.insert((number, slot));
             }
         }
     }
@@ -140,8 +143,10 @@ impl Kept {
         }
         if let Some(number) = columns[track.column].number(slot) {
             more.sum -= number.0;
-            if track.order && was == 1 {
-                more.order.remove(&(number, slot));
+            if was == 1
+                && let Some(order) = &mut more.order
+            {
+                order.remove(&(number, slot));
             }
         }
     }
@@ -149,8 +154,8 @@ impl Kept {
     fn bytes(&self) -> usize {
         let levels = self.levels.as_ref().map_or(0, |levels| levels.bytes() + size_of::<Levels>());
         let more = self.more.as_ref().map_or(0, |more| {
-            // a node of the tree holds 11 numbers and is at least five full
-            let order = more.order.len() * 3 * size_of::<(Decimal, u32)>();
+            // a node of the tree holds 11 numbers, and all but one are at least five full
+            let order = more.order.as_ref().map_or(0, |order| (12 + order.len() * 3) * size_of::<(Decimal, u32)>());
             size_of::<More>() + more.few.capacity() * size_of::<u64>() + order
         });
         self.live.capacity() * size_of::<u32>() + levels + more
@@ -211,8 +216,8 @@ impl Tally {
             Measure::FewPer(at, limit) => whole(*track(at)?.more.as_ref()?.few.get(limit)?),
             Measure::Present(at) => whole(track(at)?.present),
             Measure::Sum(at) => Decimal(track(at)?.more.as_ref()?.sum),
-            Measure::Min(at) => track(at)?.more.as_ref()?.order.first()?.0,
-            Measure::Max(at) => track(at)?.more.as_ref()?.order.last()?.0,
+            Measure::Min(at) => track(at)?.more.as_ref()?.order.as_ref()?.first()?.0,
+            Measure::Max(at) => track(at)?.more.as_ref()?.order.as_ref()?.last()?.0,
             Measure::Rate => Decimal(whole(self.count).0 * 60_000_000 / i128::from(length.max(1))),
             Measure::Span => Decimal(i128::from(run.span()) * 1000), // from microseconds to billionths
             Measure::First(..) | Measure::Last(..) => return None,

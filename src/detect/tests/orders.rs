@@ -49,7 +49,8 @@ impl Sample {
 const ALL: &str = "key: [src_ip], window: \"10s\", at_least: #{ a: 1 }, dedup: \"1h\", agg: #{
     a: count(), b: count_if(outcome == SUCCESS), c: distinct(user), d: distinct_if(user, outcome == SUCCESS),
     e: max_per(user), f: min_per(user), g: few_per(user, 1), h: few_per(user, 2), i: present(user),
-    j: sum(attr(\"amount\")), k: min(attr(\"amount\")), l: max(attr(\"amount\")), m: first(user), n: last(attr(\"amount\")),
+    j: sum(attr(\"amount\")), k: min(attr(\"amount\")), l: max(attr(\"amount\")), m: first(user),
+    n: last(attr(\"amount\")),
     o: rate(), p: span(), q: present(attr(\"amount\")), r: distinct(attr(\"amount\")) }";
 
 fn hundredths(number: Option<i64>) -> Measured {
@@ -192,7 +193,8 @@ proptest! {
                 true
             });
             let ends: BTreeSet<i64> = events.iter().map(|event| event.time).filter(|t| (10..=50).contains(t)).collect();
-            prop_assert_eq!(swept.keys().copied().collect::<Vec<_>>(), ends.iter().map(|t| quarters(*t)).collect::<Vec<_>>());
+            let swept_ends: Vec<i64> = swept.keys().copied().collect();
+            prop_assert_eq!(swept_ends, ends.iter().map(|time| quarters(*time)).collect::<Vec<_>>());
             for ((found, count), end) in swept.values().zip(ends) {
                 let wanted = all_naive(&events, window, end);
                 prop_assert!(same(found, &wanted) && Measured::Whole(*count) == wanted[0], "{:?} {:?}", found, wanted);
