@@ -74,6 +74,14 @@ fn context(e, w) { #{ deep: #{ deeper: [1, 2.5, true, (), "\u0000"] }, attribute
 fn title(e, w) { if e.user == () { throw "nobody" } else { `odd: ${e.user}` } }
 "#;
 
+/// A rule whose findings are told again.
+const GROWING: &str = r#"rule("ODD-2", #{
+    name: "growing", severity: LOW, when: activity == ACCOUNT_LOCK, key: [tenant], window: "5m", dedup: "1d",
+    agg: #{ users: distinct(user), first: first(user), rate: rate(), least: min(acr) }, at_least: #{ users: 10 },
+    update_on: "x2",
+});
+"#;
+
 /// Attacks that make every shipped rule fire, and odd records.
 fn attacks() -> Vec<Outcome> {
     let start = 1_796_000_000_000_000;
@@ -127,6 +135,7 @@ fn attacks() -> Vec<Outcome> {
 fn alerts_of_every_rule_are_json_of_bounded_size() {
     let mut files = shipped();
     files.push(File { path: "odd.rhai".into(), bytes: ODD.into() });
+    files.push(File { path: "growing.rhai".into(), bytes: GROWING.into() });
     let rules = RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}"));
     let mut detector =
         Detector::new(Arc::new(rules), Limits { state_bytes: 8 << 20, lateness: Duration::from_secs(600) });
@@ -138,7 +147,9 @@ fn alerts_of_every_rule_are_json_of_bounded_size() {
     }
     detector.idle(&chain, 1_796_001_000_000, &mut findings);
     let fired: BTreeSet<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
-    assert_eq!(fired.into_iter().collect::<Vec<_>>(), [ids(), vec!["ODD-1".into()]].concat());
+    assert_eq!(fired.into_iter().collect::<Vec<_>>(), [ids(), vec!["ODD-1".into(), "ODD-2".into()]].concat());
+    let growing = findings.iter().filter(|finding| finding.rule == "ODD-2").map(|finding| finding.update);
+    assert_eq!(growing.collect::<Vec<_>>(), [0, 1, 2], "10, 20 and 40 of 60 accounts");
     let odd: Vec<_> = findings.iter().filter(|finding| finding.rule == "ODD-1").collect();
     assert_eq!(odd.len(), 8, "{:?}", odd.iter().map(|finding| &finding.title).collect::<Vec<_>>());
     assert!(odd.iter().all(|finding| !finding.live));
@@ -170,6 +181,40 @@ fn the_rule_in_the_documentation_works() {
     ];
     let failures: Vec<_> = testing::run(&files).into_iter().flat_map(|report| report.failures).collect();
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// What stands between backticks in the first column of the table below this line of docs/rules.md.
+fn examples(below: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
+    let (_, rest) = text.split_once(below).unwrap();
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let first = rows.filter_map(|row| row.split("| ").nth(1).map(ToOwned::to_owned));
+    first.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn every_example_in_the_tables_of_the_documentation_loads() {
+    let list = "# owner: x\n# expires: never\n192.0.2.0/24\n";
+    let load = |text: &str| {
+        let file = |path: &str, text: &str| File { path: path.into(), bytes: text.into() };
+        let lists = ["lists/egress.txt", "lists/vips.txt"].map(|path| file(path, list));
+        RuleSet::load(&[file("t.rhai", text), lists[0].clone(), lists[1].clone()]).err().unwrap_or_default()
+    };
+    let header = "rule(\"D-1\", #{ name: \"x\", severity: LOW, key: [dst_host],";
+    let tests = examples("### `when`");
+    assert!(tests.len() > 40, "{tests:?}");
+    for test in &tests {
+        // fields that stand alone are named beside a test of them
+        let test = if test.contains([' ', '(']) { test.clone() } else { format!("{test}.exists()") };
+        assert_eq!(load(&format!("{header} when: {test} }});")), [], "{test}");
+    }
+    let aggregates = examples("### Aggregates");
+    assert_eq!(aggregates.len(), 15, "{aggregates:?}");
+    for aggregate in aggregates {
+        let more = "window: \"5m\", at_least: #{ n: 2 }, dedup: \"1h\"";
+        let text = format!("{header} when: acr > 1, {more}, agg: #{{ n: count(), a: {aggregate} }} }});");
+        assert_eq!(load(&text), [], "{aggregate}");
+    }
 }
 
 #[test]

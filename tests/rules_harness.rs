@@ -98,6 +98,23 @@ fn wrong_expectations_are_told_with_their_place_and_the_reason() {
 }
 
 #[test]
+fn updates_are_counted_apart_from_alerts() {
+    let grows = |wanted: i64| {
+        let rule = RULE.replace("dedup: \"1h\"", "dedup: \"1h\", update_on: \"x2\"");
+        let tests = with(&format!(
+            "for i in 10..19 {{ t.at(i, bad(\"192.0.2.1\")); }}\n\
+             t.expect(#{{ alerts: 1, title: \"3 from\", updates: {wanted} }});"
+        ));
+        let list = file("lists/egress.txt", "# owner: x\n# expires: never\n");
+        let files = [file("harness.rhai", &rule), file("harness.test.rhai", &tests), list];
+        testing::run(&files).iter().flat_map(|report| &report.failures).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(grows(2), Vec::<String>::new(), "twelve are three, six, and twelve");
+    let found = grows(1);
+    assert!(found.len() == 1 && found[0].contains("expected 1 updates of H-1, got 2"), "{found:?}");
+}
+
+#[test]
 fn events_may_be_late_repeated_without_a_key_or_rejections() {
     let late = "for i in 0..5 { t.at(5000 + i, bad(\"192.0.2.9\")); } t.late(3, 5010, bad(\"192.0.2.1\"));
         t.expect(#{ alerts: 1 });";

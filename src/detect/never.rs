@@ -125,7 +125,8 @@ fn contradiction(tests: &[(&Pred, bool)]) -> Option<String> {
     // what must hold comes first: what must not hold says nothing of a field that may be unset
     flat.sort_by_key(|(_, answer)| !answer);
     for (pred, answer) in flat {
-        let Some(field) = field(pred) else { continue };
+        // a name that does not exist was noted, and two of them are not the same field
+        let Some(field) = field(pred).filter(|field| **field != Selector::Unknown) else { continue };
         let at = demands.iter().position(|demand| demand.field == field).unwrap_or_else(|| {
             let (symbols, truths) = (u32::MAX, [true; 2]);
             demands.push(Demand { field, set: false, unset: false, texts: None, symbols, truths, numbers: Vec::new() });

@@ -115,6 +115,13 @@ fn each_mistake_in_when_is_named_at_its_line() {
 }
 
 #[test]
+fn names_that_do_not_exist_are_not_called_impossible_as_well() {
+    let found = problems(&with_when("nme.one_of([\"a\"]) & eml.one_of([\"b\"])"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found.iter().all(|problem| problem.contains("is no field and no symbol")), "{found:#?}");
+}
+
+#[test]
 fn each_mistake_in_the_header_is_named() {
     let good = with_when("activity == LOGON");
     for (from, to, wanted) in [
