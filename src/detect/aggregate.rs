@@ -45,8 +45,8 @@ pub(super) enum Aggregate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Per {
     Distinct,
-    MaxPer,
-    MinPer,
+    Most,
+    Fewest,
     Present,
     Sum,
     Min,
@@ -57,8 +57,8 @@ pub(super) enum Per {
 
 const OF_A_FIELD: [(&str, Per); 9] = [
     ("distinct", Per::Distinct),
-    ("max_per", Per::MaxPer),
-    ("min_per", Per::MinPer),
+    ("max_per", Per::Most),
+    ("min_per", Per::Fewest),
     ("present", Per::Present),
     ("sum", Per::Sum),
     ("min", Per::Min),
@@ -183,12 +183,12 @@ impl Counted {
             }
             Aggregate::Per(per, field) => {
                 let (at, track) = self.track(field, None);
-                track.levels |= matches!(per, Per::MaxPer | Per::MinPer);
+                track.levels |= matches!(per, Per::Most | Per::Fewest);
                 track.sum |= per == Per::Sum;
                 track.order |= matches!(per, Per::Min | Per::Max);
                 match per {
-                    Per::MaxPer => Measure::MaxPer(at),
-                    Per::MinPer => Measure::MinPer(at),
+                    Per::Most => Measure::MaxPer(at),
+                    Per::Fewest => Measure::MinPer(at),
                     Per::Present => Measure::Present(at),
                     Per::Sum => Measure::Sum(at),
                     Per::Min => Measure::Min(at),

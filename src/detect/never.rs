@@ -113,7 +113,7 @@ impl<'a> Demand<'a> {
 
     fn is_impossible(&self) -> bool {
         let empty = self.texts.as_ref().is_some_and(Vec::is_empty) || self.symbols == 0 || self.truths == [false; 2];
-        (self.set && self.unset) || (self.set && (empty || self.numbers.iter().any(Range::is_empty)))
+        self.set && (self.unset || empty || self.numbers.iter().any(Range::is_empty))
     }
 }
 
