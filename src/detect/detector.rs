@@ -111,7 +111,7 @@ impl Detector {
             timer_number: 0,
             timers_before_cleaning: FEW_TIMERS,
             sweeps: VecDeque::new(),
-            raiser: Raiser { counters, clock: None },
+            raiser: Raiser { counters, clock: None, trace: None },
             totals: Totals::default(),
             lateness,
             hasher,

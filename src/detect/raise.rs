@@ -2,6 +2,8 @@
 
 use super::{
     Finding,
+    exceptions::{Entry, Kind},
+    explain::{Answer, Asked, note},
     finding::{Evidence, uid, values},
     ocsf,
     rule::Rule,
@@ -47,6 +49,8 @@ pub(super) struct Raiser {
     pub counters: Vec<Counters>,
     /// A monotonic clock in nanoseconds, if costs are wanted.
     pub clock: Option<fn() -> u64>,
+    /// What was asked, if somebody wants to know.
+    pub trace: Option<Vec<Asked>>,
 }
 
 impl Raiser {
@@ -74,9 +78,22 @@ impl Raiser {
             Some(true) => {}
             Some(false) => {
                 asking.counters.succeeded();
+                note(&mut self.trace, rule, &case, || Answer::Refused);
                 return false;
             }
-            None => return false,
+            None => {
+                let error = asking.errors.pop().unwrap_or_default();
+                note(&mut self.trace, rule, &case, || Answer::Failed(error));
+                return false;
+            }
+        }
+        let entry = rules.exceptions().covering(&rule.spec, &case.record.subject());
+        if let Some(exception) = entry.filter(|entry| entry.kind == Kind::Exception) {
+            // as if `decide` had said no: what else happens in this period is judged by itself
+            asking.counters.succeeded();
+            asking.counters.told.excepted += 1;
+            note(&mut self.trace, rule, &case, || Answer::Excepted(exception.told()));
+            return false;
         }
         let severity = asking.severity();
         let title = asking.title();
@@ -86,7 +103,16 @@ impl Raiser {
             counters.succeeded();
         }
         counters.told.findings += 1;
-        out.push(finding(rule, &case, severity, title, context, &errors, &evidence()));
+        counters.told.silenced += u64::from(entry.is_some());
+        let words = Words { severity, title, context, errors, silence: entry };
+        let finding = finding(rule, &case, words, &evidence());
+        note(&mut self.trace, rule, &case, || Answer::Raised {
+            uid: finding.uid.clone(),
+            title: finding.title.clone(),
+            severity,
+            silenced: entry.map(Entry::told),
+        });
+        out.push(finding);
         true
     }
 }
@@ -156,15 +182,17 @@ impl Asking<'_> {
     }
 }
 
-fn finding(
-    rule: &Rule,
-    case: &Case<'_>,
+/// What is said about a case that is a finding.
+struct Words<'a> {
     severity: Severity,
     title: String,
     context: Option<Value>,
-    errors: &[String],
-    evidence: &Evidence,
-) -> Finding {
+    errors: Vec<String>,
+    silence: Option<&'a Entry>,
+}
+
+fn finding(rule: &Rule, case: &Case<'_>, words: Words<'_>, evidence: &Evidence) -> Finding {
+    let Words { severity, title, context, errors, silence } = words;
     let position = case.record.chain.at(case.record.offset);
     let id = uid(&rule.spec.id, rule.spec.key.len(), case.key, case.bucket, &position);
     let names = rule.spec.key.iter().map(Selector::name);
@@ -183,7 +211,8 @@ fn finding(
         window: case.window,
         dedup_until,
         context,
-        errors,
+        errors: &errors,
+        silence,
         truncated: case.truncated,
         warming: case.warming,
         now: case.now,
@@ -193,5 +222,6 @@ fn finding(
         evidence.reach.iter().map(|(chain, _, high)| Position { chain: (**chain).clone(), offset: *high }).collect();
     let key = report.key.iter().map(|(name, value)| (name.clone(), (*value).to_owned())).collect();
     let live = rule.spec.mode == super::Mode::Live;
-    Finding { uid: id, rule: rule.spec.id.clone(), position, live, title, severity, key, reach, ocsf }
+    let (rule, silenced) = (rule.spec.id.clone(), silence.is_some());
+    Finding { uid: id, rule, position, live, silenced, title, severity, key, reach, ocsf }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Problem,
+    exceptions::{self, Exceptions},
     header::{self, Gather},
     lint::{self, Note},
     list::{self, List},
@@ -30,6 +31,7 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     infos: Vec<RuleInfo>,
     lists: Arc<[List]>,
+    exceptions: Exceptions,
     /// The rules that can select a record of each cell.
     index: Vec<Box<[u32]>>,
     scripts: Scripts,
@@ -39,10 +41,10 @@ pub struct RuleSet {
 impl RuleSet {
     /// No rules.
     pub fn empty() -> Self {
-        Self::of(Vec::new(), Vec::new().into(), Vec::new())
+        Self::of(Vec::new(), Vec::new().into(), Exceptions::default(), Vec::new())
     }
 
-    /// Compiles `*.rhai` (without `*.test.rhai`) and lists (`lists/*.txt`). All problems are reported, not only the
+    /// Compiles `*.rhai` (without `*.test.rhai`), lists (`lists/*.txt`) and exceptions (`exceptions/*.toml`). All problems are reported, not only the
     /// first one.
     pub fn load(files: &[File]) -> Result<Self, Vec<Problem>> {
         Self::load_with(files, Vec::new())
@@ -65,6 +67,7 @@ impl RuleSet {
             }
             rules.push(rule);
         }
+        let entries = Exceptions::parse(files, &rules, &mut problems);
         if !problems.is_empty() {
             problems.sort_by(|a, b| (&a.path, a.at, &a.message).cmp(&(&b.path, b.at, &b.message)));
             problems.dedup();
@@ -72,11 +75,12 @@ impl RuleSet {
         }
         // the order of files must not matter to anything
         rules.sort_by(|a, b| a.info.id.cmp(&b.info.id));
-        let kept = files.iter().filter(|file| matches!(kind(&file.path), Kind::Rule | Kind::List)).cloned().collect();
-        Ok(Self::of(rules, lists, kept))
+        let is_kept = |file: &&File| matches!(kind(&file.path), Kind::Rule | Kind::List | Kind::Exceptions);
+        let kept = files.iter().filter(is_kept).cloned().collect();
+        Ok(Self::of(rules, lists, entries, kept))
     }
 
-    fn of(rules: Vec<Rule>, lists: Arc<[List]>, files: Vec<File>) -> Self {
+    fn of(rules: Vec<Rule>, lists: Arc<[List]>, exceptions: Exceptions, files: Vec<File>) -> Self {
         let mut index = vec![Vec::new(); CELLS];
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
             let cells = rule.spec.when.cells();
@@ -90,12 +94,13 @@ impl RuleSet {
             rules,
             scripts: Scripts::new(lists.clone()),
             lists,
+            exceptions,
             index: index.into_iter().map(Vec::into_boxed_slice).collect(),
             bundle: (digest, bytes.into()),
         }
     }
 
-    /// Digest and bytes of the bundle of rule and list files, tests left out.
+    /// Digest and bytes of the bundle of rules, lists and exceptions, tests left out.
     pub fn bundle(&self) -> (Digest, Arc<[u8]>) {
         self.bundle.clone()
     }
@@ -115,6 +120,11 @@ impl RuleSet {
     /// All lists.
     pub fn lists(&self) -> &[List] {
         &self.lists
+    }
+
+    /// Exceptions and silences.
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
     }
 
     /// The rules that can select a record of this cell.
@@ -139,6 +149,7 @@ pub(super) enum Kind {
     Rule,
     Test,
     List,
+    Exceptions,
     Other,
 }
 
@@ -150,6 +161,8 @@ pub(super) fn kind(path: &str) -> Kind {
         Kind::Rule
     } else if list::name_of(path).is_some() {
         Kind::List
+    } else if exceptions::is_file(path) {
+        Kind::Exceptions
     } else {
         Kind::Other
     }

@@ -183,6 +183,14 @@ impl State {
         at
     }
 
+    /// A key, if it has state.
+    pub fn find(&self, rule: u32, name: &[u8]) -> Option<&Key> {
+        let hash = self.hasher.hash_one((rule, name));
+        let key = |at: &u32| self.slots.get(*at as usize).and_then(|slot| slot.key.as_deref());
+        let same = |at: &u32| key(at).is_some_and(|key| key.rule == rule && *key.name == *name);
+        self.table.find(hash, same).and_then(key)
+    }
+
     fn allocate(&mut self, hash: u64) -> u32 {
         if self.free != NIL {
             let at = self.free;

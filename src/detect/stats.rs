@@ -26,6 +26,10 @@ pub struct RuleStats {
     pub gated: u64,
     /// Findings.
     pub findings: u64,
+    /// What would have been findings, but for an exception.
+    pub excepted: u64,
+    /// Those of the findings that fall under a silence.
+    pub silenced: u64,
     /// Calls of functions that failed.
     pub errors: u64,
     /// The first of the errors.
