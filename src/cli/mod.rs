@@ -65,7 +65,7 @@ enum Command {
     Verify(verify::Args),
     /// Make and show the keys that sign the evidence
     Keys(keys::Args),
-    /// Check, test and list rules
+    /// Write, check, test, explain, backtest and list rules
     Rules(rules::Args),
     /// Check the configuration and say what it would connect to and cost
     Config(config::Args),
