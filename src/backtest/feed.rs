@@ -12,6 +12,7 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    thread::JoinHandle,
 };
 
 /// Records that a lane hands over at once.
@@ -85,12 +86,23 @@ pub struct Feed {
     heads: Vec<Option<Record>>,
     order: BinaryHeap<Reverse<(i64, usize)>>,
     begun: bool,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Feed {
+    /// Ends the lanes: they may not go on to use a runtime that is gone.
+    fn drop(&mut self) {
+        self.lanes.clear();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a lane that panicked has told already
+        }
+    }
 }
 
 impl Feed {
     /// No lanes yet.
     pub(super) fn new() -> Self {
-        Self { lanes: Vec::new(), heads: Vec::new(), order: BinaryHeap::new(), begun: false }
+        Self { lanes: Vec::new(), heads: Vec::new(), order: BinaryHeap::new(), begun: false, threads: Vec::new() }
     }
 
     /// Adds a lane, which runs in a thread of its own and ends with its error, with its records, or when the feed is
@@ -110,7 +122,8 @@ impl Feed {
                 Err(error) => drop(out.sender.send(Err(error))), // nobody is left to tell if this fails
             }
         };
-        thread.spawn(run).map_err(|e| Error::retry("starting a thread").caused_by(e))?;
+        let thread = thread.spawn(run).map_err(|e| Error::retry("starting a thread").caused_by(e))?;
+        self.threads.push(thread);
         self.lanes.push(Lane { receiver, batch: VecDeque::new() });
         Ok(())
     }
