@@ -83,6 +83,8 @@ pub struct Report {
     pub events: u64,
     /// Rejections among them.
     pub rejections: u64,
+    /// Rejections by code.
+    pub rejections_by_code: BTreeMap<&'static str, u64>,
     /// Records that were sealed as they were.
     pub opaque: u64,
     /// Records too late to be judged.
@@ -225,6 +227,10 @@ impl fmt::Display for Report {
         let (records, chains) = (counted(self.records, "record"), counted(self.chains as u64, "partition"));
         writeln!(f, "{records} of {chains}, {} to {}", moment(self.first), moment(self.last))?;
         write!(f, "{}, {}", counted(self.events, "event"), counted(self.rejections, "rejection"))?;
+        for (at, (code, n)) in self.rejections_by_code.iter().enumerate() {
+            let last = if at + 1 == self.rejections_by_code.len() { ")" } else { "" };
+            write!(f, "{}{code} {}{last}", if at == 0 { " (" } else { ", " }, count(*n))?;
+        }
         writeln!(f, ", {} opaque, {} late, {}", count(self.opaque), count(self.late), counted(self.repeats, "repeat"))?;
         if self.evicted > 0 {
             let keys = counted(self.evicted, "key");

@@ -102,7 +102,10 @@ impl Collector {
                 self.report.first = Some(self.report.first.map_or(time, |first| first.min(time)));
                 self.report.last = Some(self.report.last.map_or(time, |last| last.max(time)));
             }
-            Outcome::Rejection(_) => self.report.rejections += 1,
+            Outcome::Rejection(rejection) => {
+                self.report.rejections += 1;
+                *self.report.rejections_by_code.entry(rejection.code).or_default() += 1;
+            }
             Outcome::Opaque => self.report.opaque += 1,
         }
     }

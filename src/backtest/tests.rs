@@ -78,6 +78,7 @@ fn what_is_no_event_is_counted_and_what_is_no_text_is_an_error() {
     let text = format!("{}\n\nnot json\n{}", line(0, "ann", "192.0.2.1"), line(1, "bob", "192.0.2.1"));
     let report = judged(&[text], &options());
     assert_eq!((report.records, report.events, report.rejections), (3, 2, 1));
+    assert!(report.to_string().contains("2 events, 1 rejection (not_json 1), 0 opaque"), "{report}");
     let long = format!("\"{}", "x".repeat(crate::decode::MAX_VALUE + 10));
     let feed = of_lines(vec![("dir/long.ndjson".into(), Cursor::new(long))], &Arc::default()).unwrap();
     let error = run(feed, &rules(), &options()).unwrap_err();
