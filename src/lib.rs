@@ -25,7 +25,7 @@
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`].
+//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -41,6 +41,7 @@
 //!    tests.
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
 //! 7. [`audit`]: the read path. It shares formats with ingest, and nothing else.
+//! 8. [`backtest`]: rules over what was sealed.
 //!
 //! # Four promises
 //!
@@ -58,6 +59,7 @@
 pub mod artifact;
 pub mod audit;
 pub mod avro;
+pub mod backtest;
 pub mod canonical;
 pub mod chain;
 pub mod cli;

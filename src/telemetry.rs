@@ -76,9 +76,11 @@ metrics! {
     Gauge LANE_STATE = "authseal_lane_state",
         "1 for the state that a partition is in, 0 for the others, by topic, partition and state.";
     Counter FINDINGS = "authseal_findings_total",
-        "Findings raised, by rule, severity and mode (live, shadow).";
+        "Findings raised, by rule, severity and mode (live, shadow; silenced: live, and published as suppressed).";
     Counter FINDING_UPDATES = "authseal_finding_updates_total",
         "Findings that were told again because they had grown, by rule and mode.";
+    Counter SUPPRESSED = "authseal_suppressed_total",
+        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: published as suppressed).";
     Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",

@@ -68,7 +68,7 @@ enum Command {
     Verify(verify::Args),
     /// Make and show the keys that sign the evidence
     Keys(keys::Args),
-    /// Check, test and list rules
+    /// Write, check, test, explain, backtest and list rules
     Rules(rules::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),

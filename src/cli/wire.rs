@@ -170,6 +170,11 @@ fn load_rules(config: &Config) -> Result<Arc<RuleSet>> {
             problems.iter().map(|p| format!("{}/{}{}: {}", dir.display(), p.path, place(p.at), p.message)).collect();
         Error::config(lines.join("\n"))
     })?;
+    let review = rules.review(jiff::Timestamp::now().as_millisecond());
+    for problem in review.warnings.iter().chain(&review.problems) {
+        // what ends too late was refused by `rules check`: a calendar must not keep evidence from being sealed
+        tracing::warn!("{}/{problem}", dir.display());
+    }
     let needed = rules.horizon();
     if needed > config.rules.replay_horizon {
         let (set, needed) = (show_duration(config.rules.replay_horizon), show_duration(needed));

@@ -115,7 +115,7 @@ impl Detector {
             timer_number: 0,
             timers_before_cleaning: FEW_TIMERS,
             sweeps: VecDeque::new(),
-            raiser: Raiser { counters, clock: None, fed: VecDeque::new() },
+            raiser: Raiser { counters, clock: None, fed: VecDeque::new(), trace: None },
             totals: Totals::default(),
             lateness,
             hasher,

@@ -133,6 +133,11 @@ impl List {
         list
     }
 
+    /// Its file.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         self.texts.len()
@@ -192,7 +197,7 @@ fn header<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The first millisecond after the day `text`, `None` for never.
-fn end_of(text: &str) -> Result<Option<i64>, ()> {
+pub(super) fn end_of(text: &str) -> Result<Option<i64>, ()> {
     if text == "never" {
         return Ok(None);
     }

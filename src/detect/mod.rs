@@ -13,6 +13,8 @@ mod column;
 mod decimal;
 mod derived;
 mod detector;
+mod exceptions;
+pub mod explain;
 mod feed;
 mod finding;
 mod functions;
@@ -32,6 +34,7 @@ pub mod ocsf;
 mod partitions;
 mod predicate;
 mod raise;
+mod refusal;
 mod repeats;
 mod rule;
 mod ruleset;
@@ -63,7 +66,9 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use self::{
     attack::{Technique, version as attack_version},
     detector::{Detector, Totals},
+    exceptions::{Entry, Exceptions, Kind as EntryKind, LONGEST_DAYS, Review},
     list::List,
+    refusal::Refusal,
     rule::RuleInfo,
     ruleset::RuleSet,
     severity::Severity,
@@ -125,6 +130,8 @@ pub struct Finding {
     pub position: Position,
     /// Whether it goes to the alerts topic (mode live) or is only counted (mode shadow).
     pub live: bool,
+    /// Whether it falls under a silence: it goes where it would go, and says that nobody need act on it.
+    pub silenced: bool,
     /// Title, as the rule wrote it.
     pub title: String,
     /// Severity, as the rule judged it.

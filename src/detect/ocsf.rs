@@ -2,6 +2,7 @@
 
 use super::{
     attack,
+    exceptions::Entry,
     finding::Evidence,
     measure::Measured,
     rule::RuleInfo,
@@ -48,6 +49,8 @@ pub(super) struct Report<'a> {
     pub context: Option<Value>,
     /// What the rule's functions got wrong.
     pub errors: &'a [String],
+    /// The silence that it falls under.
+    pub silence: Option<&'a Entry>,
     pub truncated: bool,
     pub warming: bool,
     /// Milliseconds.
@@ -123,6 +126,8 @@ fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
 fn alert(report: &Report<'_>) -> Value {
     let now = report.now.clamp(*TIMES.start(), *TIMES.end());
     let title = text(report.title);
+    let silenced = report.silence.is_some();
+    let (status_id, status) = if silenced { (3, "Suppressed") } else { (1, "New") };
     let mut alert = Map::new();
     alert.insert("metadata".into(), metadata(report, now));
     let (activity_id, activity) = if report.update == 0 { (1, "Create") } else { (2, "Update") };
@@ -137,9 +142,9 @@ fn alert(report: &Report<'_>) -> Value {
         ("type_name", json!(format!("Detection Finding: {activity}"))),
         ("severity_id", json!(report.severity.id())),
         ("severity", json!(report.severity.caption())),
-        ("status_id", json!(1)),
-        ("status", json!("New")),
-        ("is_alert", json!(report.rule.mode == Mode::Live)),
+        ("status_id", json!(status_id)),
+        ("status", json!(status)),
+        ("is_alert", json!(report.rule.mode == Mode::Live && !silenced)),
         ("time", json!(now)),
     ] {
         alert.insert(name.into(), value);
@@ -367,6 +372,15 @@ fn unmapped(report: &Report<'_>) -> Value {
         own.insert("update".into(), json!(report.update));
     }
     put(&mut own, "dedup_until", report.dedup_until.map(|until| json!(until.div_euclid(1000))));
+    if let Some(silence) = report.silence {
+        own.insert(
+            "silence".into(),
+            json!({
+                "path": silence.path, "line": silence.line, "owner": text(&silence.owner),
+                "reason": text(&silence.reason), "expires": silence.last_day.to_string(),
+            }),
+        );
+    }
     own.insert("warming".into(), json!(report.warming));
     if report.truncated {
         own.insert("window_truncated".into(), json!(true));

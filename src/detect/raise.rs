@@ -1,7 +1,10 @@
 //! Past the native gate: asking a rule's functions, and making the finding.
 
 use super::{
-    Finding, feed,
+    Finding,
+    exceptions::{Entry, Kind},
+    explain::{Answer, Asked, note},
+    feed,
     finding::{Evidence, uid, values},
     measure::Measured,
     ocsf,
@@ -55,6 +58,8 @@ pub(super) struct Raiser {
     pub clock: Option<fn() -> u64>,
     /// Findings that other rules have not seen yet.
     pub fed: VecDeque<Arc<Owned>>,
+    /// What was asked, if somebody wants to know.
+    pub trace: Option<Vec<Asked>>,
 }
 
 impl Raiser {
@@ -83,9 +88,22 @@ impl Raiser {
             Some(true) => {}
             Some(false) => {
                 asking.counters.succeeded();
+                note(&mut self.trace, rule, &case, || Answer::Refused);
                 return false;
             }
-            None => return false,
+            None => {
+                let error = asking.errors.pop().unwrap_or_default();
+                note(&mut self.trace, rule, &case, || Answer::Failed(error));
+                return false;
+            }
+        }
+        let entry = rules.exceptions().covering(&rule.spec, &case.record.subject());
+        if let Some(exception) = entry.filter(|entry| entry.kind == Kind::Exception) {
+            // as if `decide` had said no: what else happens in this period is judged by itself
+            asking.counters.succeeded();
+            asking.counters.told.excepted += 1;
+            note(&mut self.trace, rule, &case, || Answer::Excepted(exception.told()));
+            return false;
         }
         let severity = asking.severity();
         let title = asking.title();
@@ -98,12 +116,20 @@ impl Raiser {
             0 => counters.told.findings += 1,
             _ => counters.told.updates += 1,
         }
+        counters.told.silenced += u64::from(entry.is_some());
+        let words = Words { severity, title, context, errors, silence: entry };
         let evidence = evidence().with_marks(&case.marks);
-        let finding = finding(rule, &case, severity, title, context, &errors, &evidence);
+        let finding = finding(rule, &case, words, &evidence);
         // rules over findings see each once, however it grows
         if case.update == 0 && feed::is_wanted(rules) {
             self.fed.extend(feed::record(rule, case.rule, case.record, case.window, &finding, &evidence));
         }
+        note(&mut self.trace, rule, &case, || Answer::Raised {
+            uid: finding.uid.clone(),
+            title: finding.title.clone(),
+            severity,
+            silenced: entry.map(Entry::told),
+        });
         out.push(finding);
         true
     }
@@ -174,15 +200,17 @@ impl Asking<'_> {
     }
 }
 
-fn finding(
-    rule: &Rule,
-    case: &Case<'_>,
+/// What is said about a case that is a finding.
+struct Words<'a> {
     severity: Severity,
     title: String,
     context: Option<Value>,
-    errors: &[String],
-    evidence: &Evidence,
-) -> Finding {
+    errors: Vec<String>,
+    silence: Option<&'a Entry>,
+}
+
+fn finding(rule: &Rule, case: &Case<'_>, words: Words<'_>, evidence: &Evidence) -> Finding {
+    let Words { severity, title, context, errors, silence } = words;
     let position = case.record.chain.at(case.record.offset);
     let id = uid(&rule.spec.id, rule.spec.key.len(), case.key, case.bucket, &position);
     let names = rule.spec.key.iter().map(Selector::name);
@@ -203,7 +231,8 @@ fn finding(
         window: case.window,
         dedup_until,
         context,
-        errors,
+        errors: &errors,
+        silence,
         truncated: case.truncated,
         warming: case.warming,
         now: case.now,
@@ -218,6 +247,7 @@ fn finding(
         rule: rule.spec.id.clone(),
         position,
         live,
+        silenced: silence.is_some(),
         title,
         severity,
         key,

@@ -6,11 +6,12 @@ use super::{
     markers::Marker,
     severity::Severity,
     spec::{Mode, Spec, Status},
+    subject::Selector,
     tally::Shape,
 };
 use crate::digest::Digest;
 use rhai::{AST, ImmutableString};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What is known about a rule without running it.
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ pub struct RuleInfo {
     pub severity: Severity,
     /// What of ATT&CK it finds.
     pub attack: Vec<Technique>,
+    /// The fields of its key.
+    pub key: Vec<String>,
+    /// How far back it counts, if it counts.
+    pub window: Option<Duration>,
     /// Who answers for it.
     pub owner: String,
     /// What to do about a finding.
@@ -77,6 +82,8 @@ impl Rule {
             status: spec.status,
             severity: spec.severity,
             attack: spec.attack.clone(),
+            key: spec.key.iter().map(Selector::name).collect(),
+            window: spec.window.map(|window| Duration::from_micros(window.unsigned_abs())),
             owner: spec.owner.clone(),
             runbook: spec.runbook.clone(),
             falsepos: spec.falsepos.clone(),

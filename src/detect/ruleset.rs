@@ -1,7 +1,9 @@
 //! Loading rules: every file is read, every problem is reported, and only a set without problems is used.
 
 use super::{
-    Problem, feed,
+    Problem,
+    exceptions::{self, Exceptions},
+    feed,
     header::{self, Gather},
     lint::{self, Note},
     list::{self, List},
@@ -32,6 +34,7 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     infos: Vec<RuleInfo>,
     lists: Arc<[List]>,
+    exceptions: Exceptions,
     /// The rules that can select a record of each cell.
     index: Vec<Box<[u32]>>,
     /// The markers that can, each as rule and place in it.
@@ -43,10 +46,10 @@ pub struct RuleSet {
 impl RuleSet {
     /// No rules.
     pub fn empty() -> Self {
-        Self::of(Vec::new(), Vec::new().into(), Vec::new())
+        Self::of(Vec::new(), Vec::new().into(), Exceptions::default(), Vec::new())
     }
 
-    /// Compiles `*.rhai` (without `*.test.rhai`) and lists (`lists/*.txt`). All problems are reported, not only the
+    /// Compiles `*.rhai` (without `*.test.rhai`), lists (`lists/*.txt`) and exceptions (`exceptions/*.toml`). All problems are reported, not only the
     /// first one.
     pub fn load(files: &[File]) -> Result<Self, Vec<Problem>> {
         let rules = Self::load_with(files, Vec::new())?;
@@ -71,6 +74,7 @@ impl RuleSet {
             }
             rules.push(rule);
         }
+        let entries = Exceptions::parse(files, &rules, &mut problems);
         if !problems.is_empty() {
             problems.sort_by(|a, b| (&a.path, a.at, &a.message).cmp(&(&b.path, b.at, &b.message)));
             problems.dedup();
@@ -78,11 +82,12 @@ impl RuleSet {
         }
         // the order of files must not matter to anything
         rules.sort_by(|a, b| a.info.id.cmp(&b.info.id));
-        let kept = files.iter().filter(|file| matches!(kind(&file.path), Kind::Rule | Kind::List)).cloned().collect();
-        Ok(Self::of(rules, lists, kept))
+        let is_kept = |file: &&File| matches!(kind(&file.path), Kind::Rule | Kind::List | Kind::Exceptions);
+        let kept = files.iter().filter(is_kept).cloned().collect();
+        Ok(Self::of(rules, lists, entries, kept))
     }
 
-    fn of(rules: Vec<Rule>, lists: Arc<[List]>, files: Vec<File>) -> Self {
+    fn of(rules: Vec<Rule>, lists: Arc<[List]>, exceptions: Exceptions, files: Vec<File>) -> Self {
         let mut index = vec![Vec::new(); CELLS];
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
             let cells = rule.spec.when.cells();
@@ -105,13 +110,14 @@ impl RuleSet {
             rules,
             scripts: Scripts::new(lists.clone()),
             lists,
+            exceptions,
             index: index.into_iter().map(Vec::into_boxed_slice).collect(),
             marker_index: marker_index.into_iter().map(Vec::into_boxed_slice).collect(),
             bundle: (digest, bytes.into()),
         }
     }
 
-    /// Digest and bytes of the bundle of rule and list files, tests left out.
+    /// Digest and bytes of the bundle of rules, lists and exceptions, tests left out.
     pub fn bundle(&self) -> (Digest, Arc<[u8]>) {
         self.bundle.clone()
     }
@@ -154,6 +160,11 @@ impl RuleSet {
         &self.lists
     }
 
+    /// Exceptions and silences.
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
     /// The rules that can select a record of this cell.
     pub(super) fn at_cell(&self, cell: usize) -> &[u32] {
         self.index.get(cell).map_or(&[], |rules| rules)
@@ -181,6 +192,7 @@ pub(super) enum Kind {
     Rule,
     Test,
     List,
+    Exceptions,
     Other,
 }
 
@@ -192,6 +204,8 @@ pub(super) fn kind(path: &str) -> Kind {
         Kind::Rule
     } else if list::name_of(path).is_some() {
         Kind::List
+    } else if exceptions::is_file(path) {
+        Kind::Exceptions
     } else {
         Kind::Other
     }

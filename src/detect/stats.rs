@@ -28,6 +28,10 @@ pub struct RuleStats {
     pub findings: u64,
     /// Findings that were told again because they had grown.
     pub updates: u64,
+    /// What would have been findings, but for an exception.
+    pub excepted: u64,
+    /// Those of the findings that fall under a silence.
+    pub silenced: u64,
     /// Calls of functions that failed.
     pub errors: u64,
     /// The first of the errors.

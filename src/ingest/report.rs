@@ -93,7 +93,11 @@ pub fn receipt_name(kind: ReceiptKind) -> &'static str {
 
 /// Counts a finding.
 pub fn count_finding(finding: &Finding) {
-    let mode = if finding.live { "live" } else { "shadow" };
+    let mode = match (finding.live, finding.silenced) {
+        (true, false) => "live",
+        (true, true) => "silenced",
+        (false, _) => "shadow",
+    };
     let severity = finding.severity.name();
     if finding.is_update() {
         counter!(FINDING_UPDATES, "rule" => finding.rule.clone(), "mode" => mode).increment(1);
@@ -124,6 +128,10 @@ fn rules(engine: &Engine) {
         let labels = [("rule", rule.id.clone())];
         counter!(RULE_NANOSECONDS, &labels).absolute(rule.native_nanos + rule.script_nanos);
         counter!(RULE_ERRORS, &labels).absolute(rule.errors);
+        for (kind, count) in [("exception", rule.excepted), ("silence", rule.silenced)] {
+            let labels = [("rule", rule.id.clone()), ("kind", kind.to_owned())];
+            counter!(SUPPRESSED, &labels).absolute(count);
+        }
         gauge!(RULE_OFF, &labels).set(if rule.disabled { 1.0 } else { 0.0 });
         let part = format!("rule:{}", rule.id);
         match rule.first_errors.first().filter(|_| rule.disabled) {

@@ -196,6 +196,7 @@ mod tests {
             rule: "r".into(),
             position: chain().at(1),
             live: true,
+            silenced: false,
             title: "t".into(),
             severity: crate::detect::Severity::High,
             key: Vec::new(),

@@ -1,6 +1,8 @@
 //! Tests of detection as a whole. Rules are small ones written for the case; the shipped ones have tests of their own.
 
 mod bounds;
+mod exceptions;
+mod explain;
 mod findings;
 mod growing;
 mod judging;
