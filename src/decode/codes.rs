@@ -76,12 +76,12 @@ pub const ALL: &[Code] = &[
     code(
         UNKNOWN_SCHEMA_ID,
         "the value names a schema id that is not known for this topic",
-        "add the schema to the topic's configuration, then replay the dead letters",
+        "add the schema to the topic's configuration, then `authseal dead-letters replay --code unknown_schema_id`",
     ),
     code(
         UNKNOWN_FINGERPRINT,
         "the value names the fingerprint of a schema that is not known for this topic",
-        "add the schema to the topic's configuration, then replay the dead letters",
+        "add the schema to the topic's configuration, then `authseal dead-letters replay --code unknown_fingerprint`",
     ),
     code(
         TRUNCATED,
