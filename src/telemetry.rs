@@ -78,7 +78,7 @@ metrics! {
     Counter FINDINGS = "authseal_findings_total",
         "Findings raised, by rule, severity and mode (live, shadow; silenced: live, and published as suppressed).";
     Counter SUPPRESSED = "authseal_suppressed_total",
-        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: published as suppressed).";
+        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: sent as suppressed).";
     Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",
