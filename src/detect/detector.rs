@@ -162,8 +162,8 @@ impl Detector {
         self.advance(chain, (source, id, time), input, out);
     }
 
-    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds its
-    /// watermark follows the wall clock: say it again from time to time while there is nothing to read.
+    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
+    /// its watermark follows the wall clock: say it again from time to time while there is nothing to read.
     pub fn idle(&mut self, chain: &Arc<ChainId>, now: i64, out: &mut Vec<Finding>) {
         let at = self.partitions.index(chain, now);
         self.partitions.idle(at, now);
