@@ -80,7 +80,7 @@ metrics! {
     Counter FINDING_UPDATES = "authseal_finding_updates_total",
         "Findings that were told again because they had grown, by rule and mode.";
     Counter SUPPRESSED = "authseal_suppressed_total",
-        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: published as suppressed).";
+        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: sent as suppressed).";
     Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",

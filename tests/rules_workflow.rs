@@ -212,7 +212,8 @@ fn exceptions_are_checked_counted_and_told() {
     fs::create_dir(&folder).unwrap();
     let write = |kind: &str, expires: &str| {
         let text = format!(
-            "# agreed with the scanning team\n[[{kind}]]\nrule = \"AUTH-0004\"\nmatch = {{ src_ip = \"187.141.0.0/16\" }}\n\
+            "# agreed with the scanning team\n[[{kind}]]\nrule = \"AUTH-0004\"\n\
+             match = {{ src_ip = \"187.141.0.0/16\" }}\n\
              owner = \"scanning\"\nreason = \"CHG-7\"\nexpires = {expires}\n"
         );
         fs::write(folder.join("scan.toml"), text).unwrap();
@@ -229,8 +230,8 @@ fn exceptions_are_checked_counted_and_told() {
     assert!(ran.out.contains("1 exceptions and silences"), "{}", ran.out);
     assert_eq!(
         ran.err,
-        "warning: rules/exceptions/scan.toml:2:1: this exception has expired on 2025-12-10 and has no effect: remove it, \
-         or renew it\n"
+        "warning: rules/exceptions/scan.toml:2:1: this exception has expired on 2025-12-10 and has no effect: remove \
+         it, or renew it\n"
     );
     let warned = json(&good(dir.path(), &["check", "--json"]));
     assert_eq!((&warned["ok"], &warned["warnings"][0]["line"]), (&true.into(), &2.into()));

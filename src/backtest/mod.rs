@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A lane reads, decompresses and decodes ahead of the merge, so that this is done in parallel; it holds two segments
-//! and a few batches, whatever the store holds. The wall clock of the detector is the time of the record that is judged,
-//! so that windows, lateness and judgements that wait are those of a run at the time.
+//! and a few batches, whatever the store holds. The wall clock of the detector is the time of the record that is
+//! judged, so that windows, lateness and judgements that wait are those of a run at the time.
 
 mod feed;
 mod ndjson;

@@ -75,8 +75,10 @@ impl Judge {
             return;
         }
         self.ticked = self.now;
+        // what happened at this very moment is still to come
+        let before = self.now.saturating_sub(1);
         for chain in &self.chains {
-            self.detector.idle(chain, self.now, &mut self.collector.found);
+            self.detector.idle(chain, before, &mut self.collector.found);
         }
         self.collector.collect();
     }

@@ -39,7 +39,7 @@ fn files_are_merged_by_time_and_the_answer_does_not_depend_on_how_they_are_split
     for n in 0..2000_i64 {
         // an hour is missing in the middle, so that what waits is judged by the clock of the records
         let text =
-            line(n * 7 + if n > 1000 { 3600 } else { 0 }, &format!("u{}", n % 3), &format!("192.0.2.{}", n % 40));
+            line(n * 7 + if n > 1000 { 3600 } else { 0 }, &format!("u{}", n % 3), &format!("192.0.2.{}", n % 10));
         one += &text;
         split[(n % 3) as usize] += &text;
     }
@@ -48,13 +48,13 @@ fn files_are_merged_by_time_and_the_answer_does_not_depend_on_how_they_are_split
     assert_eq!((whole.records, whole.late, whole.chains), (2000, 0, 1));
     assert_eq!((parts.records, parts.late, parts.chains), (2000, 0, 3));
     let (rule, other) = (&whole.rules[0], &parts.rules[0]);
-    assert!(rule.findings > 40, "{whole}");
+    assert!(rule.findings > 30, "{whole}");
     assert_eq!((rule.findings, &rule.top_keys, &rule.by_day), (other.findings, &other.top_keys, &other.by_day));
     assert_eq!(whole, judged(&[one], &options()), "the same records give the same report");
     assert_eq!(parts, judged(&split, &options()));
     assert_eq!(rule.by_severity, [("HIGH", rule.findings)]);
-    assert_eq!(rule.samples[0].time, "2026-01-05T00:14:00Z");
-    assert!(whole.to_string().contains("such as  2026-01-05T00:14:00Z  HIGH  file/f0/0/0@"), "{whole}");
+    assert_eq!(rule.samples[0].time, "2026-01-05T00:03:30Z");
+    assert!(whole.to_string().contains("such as  2026-01-05T00:03:30Z  HIGH  file/f0/0/0@"), "{whole}");
 }
 
 #[test]

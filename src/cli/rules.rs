@@ -207,7 +207,8 @@ fn is_ours(path: &str) -> bool {
 }
 
 /// Reads the rules, tests, lists and exceptions of a folder: `*.rhai` at any depth, `lists/*.txt` and
-/// `exceptions/*.toml`, by path with slashes. What begins with a dot is passed over: that is where Kubernetes keeps the versions of a mounted folder.
+/// `exceptions/*.toml`, by path with slashes. What begins with a dot is passed over: that is where Kubernetes keeps the
+/// versions of a mounted folder.
 pub fn read(dir: &Path) -> Result<Vec<File>, Failure> {
     let mut files = Vec::new();
     walk(dir, "", 0, &mut files)?;

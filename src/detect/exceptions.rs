@@ -363,7 +363,7 @@ impl Reader<'_, '_> {
             DeValue::String(text) => text.to_string(),
             _ => String::new(),
         };
-        let day = text.parse::<Date>().ok().zip(end_of(&text).ok().flatten());
+        let day = text.parse::<Date>().ok().filter(|_| text.len() == 10).zip(end_of(&text).ok().flatten());
         if day.is_none() {
             let never = if text == "never" { "every entry has an end: " } else { "" };
             self.note(&value.span(), format!("{never}`expires` must be a day: expires = 2027-03-31"));

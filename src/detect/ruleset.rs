@@ -49,8 +49,8 @@ impl RuleSet {
         Self::of(Vec::new(), Vec::new().into(), Exceptions::default(), Vec::new())
     }
 
-    /// Compiles `*.rhai` (without `*.test.rhai`), lists (`lists/*.txt`) and exceptions (`exceptions/*.toml`). All problems are reported, not only the
-    /// first one.
+    /// Compiles `*.rhai` (without `*.test.rhai`), lists (`lists/*.txt`) and exceptions (`exceptions/*.toml`). All
+    /// problems are reported, not only the first one.
     pub fn load(files: &[File]) -> Result<Self, Vec<Problem>> {
         let rules = Self::load_with(files, Vec::new())?;
         let problems = feed::unknown_rules(&rules);

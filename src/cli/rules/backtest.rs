@@ -72,7 +72,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Milliseconds since 1970; a day begins at midnight UTC.
 fn moment(text: &str) -> Result<i64, String> {
-    let day = || text.parse::<jiff::civil::Date>().and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC));
+    // a date and a time without an offset is no moment: nobody knows which it is
+    let day = || {
+        text.get(..10)
+            .filter(|day| day.len() == text.len())
+            .unwrap_or_default()
+            .parse::<jiff::civil::Date>()
+            .and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC))
+    };
     let moment = text.parse::<jiff::Timestamp>().or_else(|_| day().map(|day| day.timestamp()));
     moment.map(|moment| moment.as_millisecond()).map_err(|_| "write 2026-11-01 or 2026-11-01T12:00:00Z".into())
 }

@@ -145,6 +145,7 @@ fn everything_wrong_is_said_at_its_place() {
         ("\"192.0.2.1\"", "[]", "3:20: an empty array matches nothing"),
         ("2027-03-31", "\"never\"", "6:11: every entry has an end: `expires` must be a day"),
         ("2027-03-31", "2027-02-30", "6:"),
+        ("2027-03-31", "2027-03-31T08:00:00Z", "6:11: `expires` must be a day"),
         ("expires = 2027-03-31\n", "", "1:1: this exception has no `expires`"),
         ("owner = \"o\"\n", "", "1:1: this exception has no `owner`"),
         ("reason = \"CHG-1\"", "reason = \" \"", "5:10: `reason` must be a string"),
