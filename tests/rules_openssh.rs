@@ -126,6 +126,12 @@ fn the_attackers_of_the_sample_are_named() {
         assert!(sprayed.contains(source), "{sprayed:?}");
     }
     assert_eq!(named(&findings, "AUTH-0001"), texts(&[]), "nobody replays a list of credentials here");
+    let fired: BTreeSet<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+    assert_eq!(
+        fired,
+        BTreeSet::from(["AUTH-0002", "AUTH-0004"]),
+        "and nobody got in, nor is one account tried by many"
+    );
     let root = findings.iter().find(|f| f.rule == "AUTH-0004" && f.key[1].1 == "183.62.140.253").unwrap();
     assert_eq!(root.title, "Brute force from 183.62.140.253: 20 failed logons on 3 accounts within an hour");
 
