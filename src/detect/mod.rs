@@ -8,6 +8,7 @@
 mod attack;
 mod detector;
 mod finding;
+mod fold;
 mod header;
 mod judging;
 mod keys;

@@ -1,6 +1,7 @@
 //! Native predicates: what `when` becomes. Evaluated for every event that the activity index lets through.
 
 use super::{
+    fold::Folded,
     list::List,
     subject::{Selector, Subject},
 };
@@ -58,6 +59,8 @@ pub(super) enum Pred {
     OneOf(Selector, Box<[Text]>),
     /// A string matches a pattern of `*` and `?`.
     Matches(Selector, Text),
+    /// A string matches a pattern of `*` and `?`, in whatever case.
+    MatchesAnyCase(Selector, Folded),
     /// A number compares so.
     Number(Selector, Compare, Number),
     /// A boolean is this.
@@ -109,6 +112,10 @@ impl Pred {
             },
             Self::Matches(selector, pattern) => match subject.get(selector) {
                 Value::Text(text) => matches(pattern.as_bytes(), text.as_bytes()),
+                _ => false,
+            },
+            Self::MatchesAnyCase(selector, pattern) => match subject.get(selector) {
+                Value::Text(text) => pattern.matches(text),
                 _ => false,
             },
             Self::Number(selector, compare, with) => {
@@ -163,6 +170,7 @@ impl Pred {
             Self::Same(..) => 5,
             Self::OneOf(_, texts) => 4 + texts.len().max(1).ilog2(),
             Self::Matches(..) | Self::Contains(..) => 12,
+            Self::MatchesAnyCase(..) => 16,
             Self::InList(..) => 30,
             Self::Not(inner) => inner.cost(),
             Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::cost).sum(),
@@ -189,6 +197,7 @@ impl Pred {
                 Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
                     s.is_about_rejections()
                 }
+                Self::MatchesAnyCase(s, _) => s.is_about_rejections(),
                 _ => false,
             }
         });
@@ -340,6 +349,7 @@ mod tests {
             Pred::Text(user(), "x".into()),
             Pred::OneOf(user(), ["x".into()].into()),
             Pred::Matches(user(), "*".into()),
+            Pred::MatchesAnyCase(user(), Folded::new("*")),
             Pred::Exists(user()),
             Pred::Same(user(), user()),
             Pred::Number(Selector::Field(Field::acr), Compare::GreaterOrEqual, Number::Int(0)),
