@@ -1,6 +1,7 @@
 //! Patterns that do not care for case: `user.matches_any_case("adm*")`. Other systems' rules mean their strings so.
 
 use crate::event::Text;
+use std::fmt;
 
 /// A pattern in lower case, ready to be looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +22,11 @@ impl Folded {
         let (pattern, text): (Vec<char>, Vec<char>) = (self.0.chars().collect(), lower(text).collect());
         glob(&pattern, &text, ('*', '?'), |a, b| a == b)
     }
+}
 
-    /// The pattern, in lower case.
-    pub fn pattern(&self) -> &str {
-        &self.0
+impl fmt::Display for Folded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -78,7 +80,7 @@ mod tests {
         ] {
             assert_eq!(Folded::new(pattern).matches(text), yes, "{pattern} {text}");
         }
-        assert_eq!(Folded::new("ADM*").pattern(), "adm*");
+        assert_eq!(Folded::new("ADM*").to_string(), "adm*");
     }
 
     #[test]

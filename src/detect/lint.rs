@@ -52,8 +52,26 @@ pub(super) const CALLABLE: [&str; 36] = [
 
 /// What headers may call.
 const HEADER_CALLABLE: [&str; 20] = [
-    "rule", "attr", "count", "distinct", "max_per", "one_of", "in_list", "exists", "matches", "contains", "marker",
-    "sum", "min", "max", "first", "last", "rate", "avg", "list", "matches_any_case",
+    "rule",
+    "attr",
+    "count",
+    "distinct",
+    "max_per",
+    "one_of",
+    "in_list",
+    "exists",
+    "matches",
+    "contains",
+    "marker",
+    "sum",
+    "min",
+    "max",
+    "first",
+    "last",
+    "rate",
+    "avg",
+    "list",
+    "matches_any_case",
 ];
 
 /// A note at its place.

@@ -41,8 +41,9 @@ use crate::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::suggest::hint;
 pub use self::{
-    attack::{Technique, version as attack_version},
+    attack::{Technique, tactic as attack_tactic, tactics_of as attack_tactics_of, version as attack_version},
     detector::{Detector, Totals},
     list::List,
     rule::RuleInfo,
