@@ -8,6 +8,7 @@ pub mod demo;
 pub mod exit;
 pub mod keys;
 pub mod rules;
+pub mod rules_import;
 pub mod run;
 pub mod verify;
 pub mod wire;
@@ -65,7 +66,7 @@ enum Command {
     Verify(verify::Args),
     /// Make and show the keys that sign the evidence
     Keys(keys::Args),
-    /// Check, test and list rules
+    /// Check, test, list and import rules
     Rules(rules::Args),
     /// Check the configuration and say what it would connect to and cost
     Config(config::Args),

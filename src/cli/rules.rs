@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, Failure},
-    print, print_json,
+    print, print_json, rules_import,
 };
 use crate::{
     artifact::File,
@@ -26,7 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   authseal rules check rules/
   authseal rules test rules/ --json
-  authseal rules list rules/";
+  authseal rules list rules/
+  authseal rules import sigma/okta_failed_logins.yml --dir rules/";
 
 /// What the command is told.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,8 @@ enum Command {
     Test(Folder),
     /// List the rules
     List(Folder),
+    /// Make rules of Sigma rules and correlations
+    Import(Box<rules_import::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +65,7 @@ pub fn main(args: Args) -> Result<u8, Failure> {
         Command::Check(folder) => check(&folder),
         Command::Test(folder) => test(&folder),
         Command::List(folder) => list(&folder),
+        Command::Import(args) => rules_import::main(&args),
     }
 }
 
@@ -192,12 +196,18 @@ fn is_rule(path: &str) -> bool {
 /// Reads the rules, tests and lists of a folder: `*.rhai` at any depth and `lists/*.txt`, by path with slashes. What
 /// begins with a dot is passed over: that is where Kubernetes keeps the versions of a mounted folder.
 pub fn read(dir: &Path) -> Result<Vec<File>, Failure> {
-    let mut files = Vec::new();
-    walk(dir, "", 0, &mut files)?;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let files = files(dir)?;
     if !files.iter().any(|file| is_rule(&file.path)) {
         return Err(Failure::usage(format!("{} holds no rules (*.rhai)", dir.display())));
     }
+    Ok(files)
+}
+
+/// The same, of a folder that may hold no rules yet.
+pub(super) fn files(dir: &Path) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    walk(dir, "", 0, &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
