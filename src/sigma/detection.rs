@@ -270,8 +270,8 @@ impl Detection<'_> {
         self.notes.refuse(
             at,
             format!(
-                "the field `{name}` has no counterpart in the canonical event{near}: map it with --mapping, or judge it \
-                 as an attribute with --attributes"
+                "the field `{name}` has no counterpart in the canonical event{near}: map it with --mapping, or judge \
+                 it as an attribute with --attributes"
             ),
         );
         None

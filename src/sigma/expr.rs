@@ -207,7 +207,7 @@ pub(super) enum Expr {
     Any(Vec<Expr>),
 }
 
-/// Parts side by side in one expression: Rhai bounds how deep expressions nest, and a chain nests as deep as it is long.
+/// Parts side by side in one expression: Rhai bounds how deep they nest, and a chain nests as deep as it is long.
 const SIDE_BY_SIDE: usize = 12;
 /// Values in one array.
 const IN_ARRAY: usize = 256;
