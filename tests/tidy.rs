@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "merkle",
             "note",
             "segment",
+            "sigma",
             "store_info",
         ],
     ),

@@ -8,7 +8,7 @@ mod listing;
 
 use super::{
     exit::{self, Failure},
-    print, print_json,
+    print, print_json, rules_import,
 };
 use crate::{
     artifact::File,
@@ -37,6 +37,7 @@ Examples:
   authseal rules explain --rule ACME-0007 events.ndjson
   authseal rules backtest --rule ACME-0007 s3://evidence/prod
   authseal rules list rules/
+  authseal rules import sigma/okta_failed_logins.yml --dir rules/
 
 docs/rules.md says how rules are written, docs/rules-workflow.md how they get from an idea to mode \"live\".";
 
@@ -62,6 +63,8 @@ enum Command {
     Backtest(backtest::Args),
     /// List the rules
     List(Folder),
+    /// Make rules of Sigma rules and correlations
+    Import(Box<rules_import::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +95,7 @@ pub fn main(args: Args) -> Result<u8, Failure> {
         Command::Explain(args) => explain::explain(&args),
         Command::Backtest(args) => backtest::backtest(&args),
         Command::List(folder) => listing::list(&folder),
+        Command::Import(args) => rules_import::main(&args),
     }
 }
 
@@ -210,12 +214,18 @@ fn is_ours(path: &str) -> bool {
 /// `exceptions/*.toml`, by path with slashes. What begins with a dot is passed over: that is where Kubernetes keeps the
 /// versions of a mounted folder.
 pub fn read(dir: &Path) -> Result<Vec<File>, Failure> {
-    let mut files = Vec::new();
-    walk(dir, "", 0, &mut files)?;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let files = files(dir)?;
     if !files.iter().any(|file| is_rule(&file.path)) {
         return Err(Failure::usage(format!("{} holds no rules (*.rhai)", dir.display())));
     }
+    Ok(files)
+}
+
+/// The same, of a folder that may hold no rules yet.
+pub(super) fn files(dir: &Path) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    walk(dir, "", 0, &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 

@@ -5,6 +5,7 @@
 
 use super::{
     aggregate,
+    fold::Folded,
     list::List,
     markers::RawMarker,
     methods, never,
@@ -408,6 +409,20 @@ fn register_methods(engine: &mut Engine, gather: &Gather) {
         },
     );
     let g = gather.clone();
+    engine.register_fn(
+        "matches_any_case",
+        move |context: NativeCallContext, field: &mut FieldObject, pattern: ImmutableString| {
+            matches_any_case(&g, &context, &field.0, vec![pattern.into()])
+        },
+    );
+    let g = gather.clone();
+    engine.register_fn(
+        "matches_any_case",
+        move |context: NativeCallContext, field: &mut FieldObject, patterns: Array| {
+            matches_any_case(&g, &context, &field.0, patterns)
+        },
+    );
+    let g = gather.clone();
     engine.register_fn("one_of", move |context: NativeCallContext, field: &mut FieldObject, values: Array| {
         one_of(&g, &context, &field.0, values)
     });
@@ -433,6 +448,25 @@ impl Gather {
             self.problem(context, format!("{what}() is for strings; {} holds {kind}", selector.name()));
         }
     }
+}
+
+/// `field.matches_any_case("…")`, and the same with an array: one of the patterns fits.
+fn matches_any_case(g: &Gather, context: &NativeCallContext, selector: &Selector, patterns: Array) -> PredObject {
+    g.text_only(context, selector, "matches_any_case");
+    if patterns.is_empty() {
+        g.problem(context, "matches_any_case() needs at least one pattern");
+    }
+    let tests = patterns.into_iter().map(|pattern| {
+        let pattern = pattern.into_immutable_string().unwrap_or_else(|kind| {
+            g.problem(context, format!("matches_any_case() takes strings, not {kind}"));
+            ImmutableString::default()
+        });
+        if pattern.len() > 256 {
+            g.problem(context, "a pattern has at most 256 bytes");
+        }
+        Pred::MatchesAnyCase(selector.clone(), Folded::new(&pattern))
+    });
+    PredObject(tests.collect::<Vec<_>>().into_iter().fold(Pred::Const(false), fold_or))
 }
 
 /// `field.one_of([…])`: strings for string fields, symbols for enum fields.

@@ -59,7 +59,7 @@ pub(super) const CALLABLE: [&str; 44] = [
 ];
 
 /// What headers may call.
-const HEADER_CALLABLE: [&str; 33] = [
+const HEADER_CALLABLE: [&str; 34] = [
     "rule",
     "attr",
     "count",
@@ -93,6 +93,7 @@ const HEADER_CALLABLE: [&str; 33] = [
     "lower",
     "starts_with",
     "ends_with",
+    "matches_any_case",
 ];
 
 /// A note at its place.

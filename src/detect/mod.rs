@@ -17,6 +17,7 @@ mod exceptions;
 pub mod explain;
 mod feed;
 mod finding;
+mod fold;
 mod functions;
 mod header;
 mod history;
@@ -63,8 +64,9 @@ use crate::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::suggest::hint;
 pub use self::{
-    attack::{Technique, version as attack_version},
+    attack::{Technique, tactic as attack_tactic, tactics_of as attack_tactics_of, version as attack_version},
     detector::{Detector, Totals},
     exceptions::{Entry, Exceptions, Kind as EntryKind, LONGEST_DAYS, Review},
     list::List,

@@ -166,6 +166,7 @@ fn field(pred: &Pred) -> Option<&Selector> {
         | Pred::Exists(field)
         | Pred::Contains(field, _)
         | Pred::InList(field, _)
+        | Pred::MatchesAnyCase(field, _)
         | Pred::Words(field, ..) => Some(field),
         Pred::Compared(compared) => match compared.right {
             Side::Number(_) => Some(&compared.left.field),

@@ -2,6 +2,7 @@
 
 use super::{
     derived::{Compared, Words, folded},
+    fold::Folded,
     list::List,
     subject::{Selector, Subject},
 };
@@ -62,6 +63,8 @@ pub(super) enum Pred {
     OneOf(Selector, Box<[Text]>),
     /// A string matches a pattern of `*` and `?`.
     Matches(Selector, Text),
+    /// A string matches a pattern of `*` and `?`, in whatever case.
+    MatchesAnyCase(Selector, Folded),
     /// A number compares so.
     Number(Selector, Compare, Number),
     /// A boolean is this.
@@ -120,6 +123,10 @@ impl Pred {
             },
             Self::Matches(selector, pattern) => match subject.get(selector) {
                 Value::Text(text) => matches(pattern.as_bytes(), text.as_bytes()),
+                _ => false,
+            },
+            Self::MatchesAnyCase(selector, pattern) => match subject.get(selector) {
+                Value::Text(text) => pattern.matches(text),
                 _ => false,
             },
             Self::Number(selector, compare, with) => {
@@ -186,6 +193,7 @@ impl Pred {
             Self::Compared(_) => 6,
             Self::OneOf(_, texts) => 4 + texts.len().max(1).ilog2(),
             Self::Matches(..) | Self::Contains(..) | Self::Words(_, _, false) => 12,
+            Self::MatchesAnyCase(..) => 16,
             Self::Alike(..) | Self::Words(_, _, true) => 20,
             Self::InList(..) => 30,
             Self::Not(inner) => inner.cost(),
@@ -214,7 +222,7 @@ impl Pred {
                 Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
                     s.is_about_rejections()
                 }
-                Self::Words(s, ..) => s.is_about_rejections(),
+                Self::Words(s, ..) | Self::MatchesAnyCase(s, _) => s.is_about_rejections(),
                 Self::Same(a, b) | Self::Alike(a, b) => a.is_about_rejections() || b.is_about_rejections(),
                 Self::Compared(compared) => compared.any_field(Selector::is_about_rejections),
                 _ => false,
@@ -409,6 +417,7 @@ mod tests {
             Pred::Text(user(), "x".into()),
             Pred::OneOf(user(), ["x".into()].into()),
             Pred::Matches(user(), "*".into()),
+            Pred::MatchesAnyCase(user(), Folded::new("*")),
             Pred::Exists(user()),
             Pred::Same(user(), user()),
             Pred::Number(Selector::Field(Field::acr), Compare::GreaterOrEqual, Number::Int(0)),

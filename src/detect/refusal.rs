@@ -74,7 +74,7 @@ impl Pred {
             | Self::Exists(selector)
             | Self::Contains(selector, _)
             | Self::InList(selector, _) => vec![selector.clone()],
-            Self::Words(selector, ..) => vec![selector.clone()],
+            Self::Words(selector, ..) | Self::MatchesAnyCase(selector, _) => vec![selector.clone()],
             Self::Same(one, other) | Self::Alike(one, other) => vec![one.clone(), other.clone()],
             Self::Compared(compared) => {
                 let right = match &compared.right {
@@ -109,6 +109,9 @@ impl Pred {
             Self::Alike(one, other) => format!("{}.lower() == {}.lower()", one.name(), other.name()),
             Self::Words(selector, words, fold) => show_words(selector, words, *fold),
             Self::Compared(compared) => show_compared(compared),
+            Self::MatchesAnyCase(selector, pattern) => {
+                format!("{}.matches_any_case({:?})", selector.name(), pattern.to_string())
+            }
             Self::InList(selector, list) => {
                 let name = lists.get(*list).map_or("?", |list| list.name.as_str());
                 format!("{}.in_list({name:?})", selector.name())
