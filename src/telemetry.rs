@@ -90,7 +90,7 @@ metrics! {
     Counter EVICTED = "authseal_detector_evicted_total",
         "Keys that rules forgot so as to stay within their memory.";
     Counter PUBLISHED = "authseal_published_total",
-        "Messages acknowledged, by stream (alerts, dead_letters).";
+        "Messages acknowledged, by stream (alerts, dead_letters, shadow).";
     Gauge PUBLISH_IN_FLIGHT = "authseal_publish_in_flight",
         "Messages that are not acknowledged yet, by stream.";
     Counter PUBLISH_FAILED = "authseal_publish_failed_total",

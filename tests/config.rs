@@ -339,6 +339,13 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("\"json\"", "\"json\"\nstart = \"yesterday\"", "topics.0.start: expected \"log-start\", \"end\" or a moment"),
     ("[seal]", "[alerts]\ntopic = \"a b\"\n[seal]", "alerts.topic: \"a b\" is no topic name"),
     ("[seal]", "[alerts]\ntopic = \"authseal.dead-letters\"\n[seal]", "alerts.topic: is the dead-letter topic as well"),
+    (
+        "[seal]",
+        "[alerts]\nshadow_topic = \"authseal.alerts\"\n[seal]",
+        "alerts.shadow_topic: is the alerts topic as well",
+    ),
+    ("[seal]", "[alerts]\nshadow_topic = \"a b\"\n[seal]", "alerts.shadow_topic: \"a b\" is no topic name"),
+    ("[seal]", "[alerts]\nshadow_topic = \"auth\"\n[seal]", "topics.0.format: authseal writes to this topic itself"),
     ("[seal]", "[rules]\ndir = \"none\"\n[seal]", "rules.dir: "),
     ("[seal]", "[seal]\nmax_mib = 49", "seal.max_mib: 49 is not between 1 and 48"),
     ("[seal]", "[seal]\nmemory_mib = 16", "seal.memory_mib: is smaller than one segment"),

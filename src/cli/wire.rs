@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     health::Health,
     ingest::{
-        self, Begin, Clock, Options, Parts, SealOptions, Topic,
+        self, Begin, Clock, Live, Options, Parts, SealOptions, Topic,
         status::{Notice, Status},
     },
     note::Verifiers,
@@ -49,6 +49,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         brokers: config.kafka.brokers.clone(),
         alerts: config.alerts_topic.clone(),
         dead_letters: Some(config.dead_letters_topic.clone()),
+        shadow: config.shadow_topic.clone(),
         properties,
     })?;
     tracing::info!(
@@ -56,6 +57,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         group = config.kafka.group,
         topics = config.topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(","),
         alerts = config.alerts_topic,
+        shadow = config.shadow_topic,
         dead_letters = config.dead_letters_topic,
         "reading from Kafka"
     );
@@ -139,6 +141,7 @@ fn options(config: &Config) -> Result<Options> {
         topics,
         rules: load_rules(config)?,
         limits: Limits { state_bytes: config.rules.state_bytes, lateness: config.rules.lateness },
+        live: Live { shadow: config.shadow_topic.is_some() },
         seal: SealOptions {
             max_records: seal.max_records,
             max_bytes: seal.max_bytes,

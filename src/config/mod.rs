@@ -53,6 +53,8 @@ pub struct Config {
     pub topics: Vec<Topic>,
     /// Topic of the alerts.
     pub alerts_topic: String,
+    /// Topic of the findings of rules in mode shadow; without one they are only counted.
+    pub shadow_topic: Option<String>,
     /// Topic of the dead letters.
     pub dead_letters_topic: String,
     /// Rules.

@@ -29,7 +29,7 @@ pub(super) fn to_json(config: &Config) -> Value {
             "properties": properties,
         },
         "topics": config.topics.iter().map(topic).collect::<Vec<_>>(),
-        "alerts": { "topic": config.alerts_topic },
+        "alerts": { "topic": config.alerts_topic, "shadow_topic": config.shadow_topic },
         "dead_letters": { "topic": config.dead_letters_topic },
         "rules": {
             "dir": config.rules.dir,

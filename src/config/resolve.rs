@@ -30,12 +30,20 @@ pub(super) fn resolve(
     if !kafka.is_encrypted() && !kafka.brokers.split(',').all(is_local) {
         check.warn("kafka: the connection is not encrypted (kafka.properties: security.protocol)");
     }
-    let alerts_topic = publish("alerts", settings.alerts, "authseal.alerts", &mut check);
-    let dead_letters_topic = publish("dead_letters", settings.dead_letters, "authseal.dead-letters", &mut check);
+    let AlertsSettings { topic, shadow_topic } = settings.alerts;
+    let alerts_topic = publish("alerts.topic", topic, "authseal.alerts", &mut check);
+    let shadow_topic = shadow_topic.map(|topic| publish("alerts.shadow_topic", Some(topic), "", &mut check));
+    let dead_letters_topic =
+        publish("dead_letters.topic", settings.dead_letters.topic, "authseal.dead-letters", &mut check);
     if alerts_topic == dead_letters_topic {
         check.wrong("alerts.topic", "is the dead-letter topic as well: they must be two");
     }
-    let own = topics::OwnTopics { alerts: &alerts_topic, dead_letters: &dead_letters_topic };
+    for (other, what) in [(&alerts_topic, "alerts"), (&dead_letters_topic, "dead-letter")] {
+        if shadow_topic.as_ref() == Some(other) {
+            check.wrong("alerts.shadow_topic", format!("is the {what} topic as well: give it one of its own"));
+        }
+    }
+    let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref()]);
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), &mut check);
@@ -59,6 +67,7 @@ pub(super) fn resolve(
             kafka,
             topics,
             alerts_topic,
+            shadow_topic,
             dead_letters_topic,
             rules,
             seal,
@@ -123,10 +132,10 @@ fn instance(instance: Option<String>, check: &mut Check<'_>) -> Option<String> {
     }
 }
 
-fn publish(section: &str, settings: PublishSettings, default: &str, check: &mut Check<'_>) -> String {
-    let topic = settings.topic.unwrap_or_else(|| default.into());
+fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Check<'_>) -> String {
+    let topic = topic.unwrap_or_else(|| default.into());
     if !is_kafka_name(&topic) {
-        check.wrong(&format!("{section}.topic"), format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
+        check.wrong(setting, format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
     }
     topic
 }

@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub instance: Option<String>,
     pub kafka: KafkaSettings,
     pub topics: Vec<TopicSettings>,
-    pub alerts: PublishSettings,
+    pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
     pub rules: RulesSettings,
     pub seal: SealSettings,
@@ -85,7 +85,15 @@ pub(super) enum Gaps {
     Expected,
 }
 
-/// `[alerts]`, `[dead_letters]`
+/// `[alerts]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AlertsSettings {
+    pub topic: Option<String>,
+    pub shadow_topic: Option<String>,
+}
+
+/// `[dead_letters]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PublishSettings {

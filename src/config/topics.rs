@@ -40,10 +40,7 @@ pub enum Start {
 }
 
 /// Where our own messages go: such a topic may be sealed, but not judged, or alerts would raise alerts.
-pub(super) struct OwnTopics<'a> {
-    pub alerts: &'a str,
-    pub dead_letters: &'a str,
-}
+pub(super) struct OwnTopics<'a>(pub [Option<&'a str>; 3]);
 
 pub(super) fn resolve(settings: Vec<TopicSettings>, own: &OwnTopics<'_>, check: &mut Check<'_>) -> Vec<Topic> {
     if settings.is_empty() {
@@ -97,7 +94,7 @@ fn topic(
         for (name, _) in unused.iter().filter(|(_, set)| *set) {
             check.wrong(&setting(name), "has no effect on an opaque topic, which is sealed as it is: take it out");
         }
-    } else if name == own.alerts || name == own.dead_letters {
+    } else if own.0.contains(&Some(name.as_str())) {
         let message = "authseal writes to this topic itself: it can only be read as format = \"opaque\", \
                        or every alert would be judged again";
         check.wrong(&setting("format"), message);

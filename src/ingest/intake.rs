@@ -4,7 +4,7 @@ use super::{
     engine::{Engine, new_detector},
     lane::{Lane, State},
     options::Options,
-    outbox::Outbox,
+    outbox::{Outbox, names},
     plan::CommitNote,
     report,
     status::Notice,
@@ -56,17 +56,19 @@ impl Engine {
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             report::count_finding(&finding);
             self.status.tell(&Notice::Finding(&finding));
-            if !finding.live || !self.options.alerts {
+            let wanted = if finding.live { self.options.alerts } else { self.options.live.shadow };
+            if !wanted {
                 continue;
             }
+            let message = publish::dead_letter::alert(&finding);
             if lane.finding_held.is_none() && self.outbox.has_room() {
-                self.outbox.push(&partition, lane.generation, offset, publish::dead_letter::alert(&finding));
+                self.outbox.push(&partition, lane.generation, offset, message);
             } else {
                 // the detector will not raise it again: it is held back from the commit, and raised anew when all is
                 // opened anew
                 lane.finding_held = Some(lane.finding_held.map_or(offset, |held| held.min(offset)));
                 self.status.fail(
-                    "publish:alerts",
+                    names(message.stream).0,
                     "too many messages wait for the broker: findings are held back until it has taken them".into(),
                 );
             }

@@ -20,4 +20,4 @@ pub mod tail;
 
 pub use closing::Summary;
 pub use engine::run;
-pub use options::{Begin, Clock, Options, Parts, RetentionPolicy, SealOptions, Topic};
+pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, SealOptions, Topic};

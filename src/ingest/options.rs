@@ -98,6 +98,13 @@ impl RetentionPolicy {
     }
 }
 
+/// How findings are made and where those of new rules go. The default: everything here, shadow findings only counted.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Whether findings of rules in mode shadow are published, to their own topic.
+    pub shadow: bool,
+}
+
 /// Settings of the workflow.
 #[derive(Clone)]
 pub struct Options {
@@ -113,6 +120,8 @@ pub struct Options {
     pub rules: Arc<RuleSet>,
     /// Bounds of the detector.
     pub limits: Limits,
+    /// How rules are run in production.
+    pub live: Live,
     /// When and how to seal.
     pub seal: SealOptions,
     /// How to lock.

@@ -5,7 +5,7 @@ use authseal::{
     chain::{self, Head},
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
-    ingest::{self, Begin, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, status::Status},
+    ingest::{self, Begin, Live, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, status::Status},
     layout,
     manifest::Manifest,
     note::{Signer, Verifiers},
@@ -66,6 +66,7 @@ pub struct World {
     pub gaps_expected: bool,
     pub seal: SealOptions,
     pub outbox: usize,
+    pub live: Live,
 }
 
 pub struct Instance {
@@ -80,13 +81,12 @@ impl World {
         let cluster = Cluster::with_seed(seed);
         cluster.topic(TOPIC, PARTITIONS);
         cluster.stale_batches(true);
-        let rules = RuleSet::load(&[File { path: "sim.rhai".into(), bytes: RULE.into() }]);
         Self {
             cluster,
             store: MemoryStore::new(),
             publisher: MemoryPublisher::new(),
             signer: Arc::new(Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap()),
-            rules: Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}"))),
+            rules: rules(&[]),
             began: tokio::time::Instant::now(),
             gaps_expected: false,
             seal: SealOptions {
@@ -98,6 +98,7 @@ impl World {
                 ..SealOptions::default()
             },
             outbox: 1000,
+            live: Live::default(),
         }
     }
 
@@ -134,6 +135,7 @@ impl World {
             topics: HashMap::from([(TOPIC.to_string(), topic)]),
             rules: self.rules.clone(),
             limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
+            live: self.live.clone(),
             seal: self.seal.clone(),
             retention: RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(86_400) },
             alerts: true,
@@ -238,11 +240,21 @@ impl World {
             header.and_then(|h| h.value.as_deref()).map(text)
         };
         let id = |message: &Outgoing| match stream {
-            Stream::Alerts => message.key.as_deref().map(text),
+            Stream::Alerts | Stream::Shadow => message.key.as_deref().map(text),
             Stream::DeadLetters => position(message),
         };
         self.publisher.sent_to(stream).iter().map(|m| id(m).expect("every message names what it is about")).collect()
     }
+}
+
+/// The rule of the simulations, with another mode, id or gate: `change` is (what, by what).
+pub fn rules(changes: &[(&str, &str)]) -> Arc<RuleSet> {
+    let text = changes.iter().fold(RULE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    let rules = RuleSet::load(&[File { path: "sim.rhai".into(), bytes: text.into() }]);
+    Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 /// Runs a fresh process over everything until all is sealed and committed.
