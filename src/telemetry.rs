@@ -77,12 +77,26 @@ metrics! {
         "1 for the state that a partition is in, 0 for the others, by topic, partition and state.";
     Counter FINDINGS = "authseal_findings_total",
         "Findings raised, by rule, severity and mode (live, shadow).";
+    Counter RULE_EVALUATED = "authseal_rule_evaluated_total",
+        "Records that a rule's condition was asked about, by rule.";
+    Counter RULE_MATCHED = "authseal_rule_matched_total",
+        "Records that a rule's condition selected, by rule.";
+    Counter RULE_KEYLESS = "authseal_rule_keyless_total",
+        "Selected records that lack a field of the rule's key, by rule.";
+    Counter RULE_GATED = "authseal_rule_gated_total",
+        "Times that a rule's functions were asked, past its gate, by rule.";
+    Counter RULE_SUPPRESSED = "authseal_rule_suppressed_total",
+        "Gates open in a period that has its finding already, by rule.";
     Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",
         "Scripts that failed, by rule.";
     Gauge RULE_OFF = "authseal_rule_off",
         "1 for a rule that was switched off after too many errors, by rule.";
+    Gauge RULE_KEYS = "authseal_rule_keys",
+        "Keys that a rule holds, by rule.";
+    Gauge RULE_BYTES = "authseal_rule_state_bytes",
+        "Memory that a rule's keys hold, by rule.";
     Counter LATE = "authseal_late_total",
         "Events too late to be judged. They are sealed all the same.";
     Gauge DETECTOR_BYTES = "authseal_detector_state_bytes",

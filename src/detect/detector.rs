@@ -301,7 +301,7 @@ impl Detector {
     ) {
         let Some(bucket) = bucket(rule, work.subject.time) else { return };
         if key.marks.iter().any(|mark| mark.bucket == bucket) {
-            return;
+            return self.raiser.suppressed(key.rule);
         }
         let record = work.owned();
         let case = self.single(key.rule, &key.name, &record, Some(bucket), work.now);

@@ -55,7 +55,7 @@ impl Judging<'_, '_, '_> {
                 Some(Mark { waiting: Some(waiting), .. }) if waiting.trigger > end => {
                     return self.opened_before(bucket, end);
                 }
-                Some(_) => return,
+                Some(_) => return self.detector.raiser.suppressed(self.key.rule),
                 None => {}
             }
             if let Some(settle) = self.rule.spec.settle {

@@ -7,6 +7,7 @@
 
 mod attack;
 mod detector;
+mod failure;
 mod finding;
 mod header;
 mod judging;

@@ -2,6 +2,7 @@
 //! `e` and `w` that functions get.
 
 use super::{
+    failure::{Failure, overdue},
     header::symbols,
     lint::VIEW_NAMES,
     list::List,
@@ -103,11 +104,12 @@ impl Scripts {
         engine.register_fn("in_list", move |context: NativeCallContext, (): (), name: ImmutableString| {
             null(&context, None, &name)
         });
+        engine.on_progress(overdue);
         Self { engine }
     }
 
     /// Calls a function with (e, w). An error is one line; a panic of the engine or of ours is an error too.
-    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, String> {
+    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, Failure> {
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.0.time);
         let call = || {
             self.engine.call_fn_with_options::<Dynamic>(
@@ -120,8 +122,8 @@ impl Scripts {
         };
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(format!("fn {name}: {error}")),
-            Err(_) => Err(format!("fn {name}: panicked")),
+            Ok(Err(error)) => Err(Failure::of(name, &error)),
+            Err(_) => Err(Failure::panic(name)),
         }
     }
 }
@@ -176,7 +178,7 @@ mod tests {
             time: 0,
         };
         let w = WindowView { names: ["n".into()].into(), values: [5].into() };
-        scripts.call(&functions, "decide", &EventView(Arc::new(owned)), &w)
+        scripts.call(&functions, "decide", &EventView(Arc::new(owned)), &w).map_err(|failure| failure.text)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     attack::{self, Technique},
+    failure,
     header::{Aggregate, FieldObject, PredObject},
     predicate::Pred,
     severity::Severity,
@@ -125,6 +126,12 @@ pub(super) fn read(
     if !is_id(&id) {
         reader
             .note_at(at, format!("{id:?} is no rule id: use letters, digits, - and _, at most 64, such as AUTH-0001"));
+    }
+    if id.starts_with(failure::RESERVED) {
+        reader.note_at(
+            at,
+            format!("rule ids that begin with {} are authseal's own: choose another one", failure::RESERVED),
+        );
     }
     let mut columns = Vec::new();
     let aggs = reader.aggregates(&mut columns);

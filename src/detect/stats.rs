@@ -1,6 +1,6 @@
 //! What each rule does and costs.
 
-use super::spec::Mode;
+use super::{failure, spec::Mode};
 
 /// Errors in a row after which a rule is switched off.
 pub(super) const MOST_ERRORS: u32 = 10;
@@ -24,6 +24,8 @@ pub struct RuleStats {
     pub keyless: u64,
     /// Times the functions were asked, past the native gate.
     pub gated: u64,
+    /// Gates that were open in a period that had its finding, or its judgement that waits, already.
+    pub suppressed: u64,
     /// Findings.
     pub findings: u64,
     /// Calls of functions that failed.
@@ -47,6 +49,8 @@ pub struct RuleStats {
 pub(super) struct Counters {
     /// What is told.
     pub told: RuleStats,
+    /// Failures that findings were made of.
+    pub failures: failure::Told,
     errors_in_row: u32,
     sampled: u64,
     sampled_nanos: u64,

@@ -8,6 +8,7 @@ use super::{
     options::{Clock, Options, Parts},
     outbox::Outbox,
     report,
+    rule_figures::RuleFigures,
     seal::{Job, Outcome, Sealer},
     status::{Notice, Status},
 };
@@ -63,6 +64,7 @@ pub(super) struct Engine {
     pub(super) generation: u64,
     pub(super) tell: mpsc::UnboundedSender<Told>,
     pub(super) findings: Vec<Finding>,
+    pub(super) figures: RuleFigures,
     in_force: InForce,
     checks: Checks,
     source_fault: Option<Fault>,
@@ -110,6 +112,7 @@ pub async fn run(
         generation: 0,
         tell,
         findings: Vec::new(),
+        figures: RuleFigures::default(),
         in_force,
         checks: Checks::default(),
         source_fault: None,

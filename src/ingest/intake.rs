@@ -140,6 +140,7 @@ impl Engine {
             })
             .collect();
         self.detector = new_detector(&self.options);
+        self.figures.begin_anew();
         again.into_iter().for_each(|assigned| self.assigned(assigned));
     }
 

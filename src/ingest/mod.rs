@@ -14,6 +14,7 @@ pub mod options;
 mod outbox;
 pub mod plan;
 mod report;
+mod rule_figures;
 mod seal;
 pub mod status;
 pub mod tail;

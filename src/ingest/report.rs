@@ -99,7 +99,7 @@ pub fn count_finding(finding: &Finding) {
 }
 
 /// Tells where every partition stands.
-pub(super) fn tell(engine: &Engine) {
+pub(super) fn tell(engine: &mut Engine) {
     let mut lanes = BTreeMap::new();
     for lane in engine.lanes.values() {
         let status = lane_status(lane, engine.outbox.lowest(&lane.partition), engine.detector.deferred(&lane.chain));
@@ -110,27 +110,8 @@ pub(super) fn tell(engine: &Engine) {
         gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
     }
     gauge!(BUFFER_BYTES).set(engine.memory() as f64);
-    rules(engine);
+    engine.figures.tell(&engine.detector.rule_stats(), engine.detector.totals(), &engine.status);
     engine.status.set_lanes(lanes);
-}
-
-/// What each rule did and costs, and what the detector holds.
-fn rules(engine: &Engine) {
-    for rule in engine.detector.rule_stats() {
-        let labels = [("rule", rule.id.clone())];
-        counter!(RULE_NANOSECONDS, &labels).absolute(rule.native_nanos + rule.script_nanos);
-        counter!(RULE_ERRORS, &labels).absolute(rule.errors);
-        gauge!(RULE_OFF, &labels).set(if rule.disabled { 1.0 } else { 0.0 });
-        let part = format!("rule:{}", rule.id);
-        match rule.first_errors.first().filter(|_| rule.disabled) {
-            Some(error) => engine.status.fail(&part, format!("switched off after its errors: {error}")),
-            None => engine.status.ok(&part),
-        }
-    }
-    let totals = engine.detector.totals();
-    gauge!(DETECTOR_BYTES).set(totals.bytes as f64);
-    counter!(LATE).absolute(totals.late);
-    counter!(EVICTED).absolute(totals.evicted);
 }
 
 fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) -> LaneStatus {
