@@ -91,6 +91,10 @@ metrics! {
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",
         "Scripts that failed, by rule.";
+    Counter RULE_RELOADS = "authseal_rule_reloads_total",
+        "Changes of the rules, by result (in_force, refused).";
+    Gauge RULE_PARTIAL = "authseal_rule_partial",
+        "1 for a rule that may count less than there is, because others read some partitions, by rule.";
     Gauge RULE_OFF = "authseal_rule_off",
         "1 for a rule that was switched off after too many errors, by rule.";
     Gauge RULE_KEYS = "authseal_rule_keys",

@@ -7,6 +7,7 @@ pub mod cost;
 pub mod demo;
 pub mod exit;
 pub mod keys;
+mod reload;
 pub mod rules;
 pub mod run;
 pub mod verify;

@@ -3,9 +3,12 @@
 use super::run::Stop;
 use crate::{
     artifact::File,
-    cli::rules,
-    config::{Config, Start, show_duration},
-    decode::Decoder,
+    cli::{
+        reload::{self, Watcher},
+        rules,
+    },
+    config::{Config, Start},
+    decode::{Decoder, Format},
     detect::{Limits, RuleSet},
     error::{Error, Result},
     health::Health,
@@ -34,7 +37,8 @@ pub fn clock() -> Clock {
 pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) -> Result<()> {
     let clock = clock();
     let store = open_store(&config, &clock).await?;
-    let options = options(&config)?;
+    let (rules, files) = load_rules(&config)?;
+    let mut options = options(&config, rules)?;
     let (rules, decode) = (options.rules.bundle().0, options.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
     let properties: std::collections::BTreeMap<String, String> =
@@ -71,7 +75,15 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         clock,
     };
     let status = Arc::new(Status::new(health, log));
+    let mut watching = tokio::task::JoinSet::new();
+    if let Some(dir) = config.rules.dir.clone() {
+        let (horizon, every) = (config.rules.replay_horizon, config.rules.reload);
+        let (watcher, changes) = Watcher::new(dir, horizon, status.clone(), options.rules.clone(), &files);
+        options.live.changes = Some(changes);
+        watching.spawn(watcher.watch(every));
+    }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
+    watching.abort_all();
     if !summary.published {
         tracing::warn!("not every finding and dead letter was acknowledged: the next start publishes them again");
     }
@@ -111,7 +123,7 @@ async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-fn options(config: &Config) -> Result<Options> {
+fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
     let mut random = [0; 32];
     let key = match &config.seal.withhold_key {
         Some(key) => key.bytes(),
@@ -139,9 +151,9 @@ fn options(config: &Config) -> Result<Options> {
         cluster: config.cluster.clone(),
         instance: config.instance.clone(),
         topics,
-        rules: load_rules(config)?,
+        rules,
         limits: Limits { state_bytes: config.rules.state_bytes, lateness: config.rules.lateness },
-        live: Live { shadow: config.shadow_topic.is_some() },
+        live: live(config),
         seal: SealOptions {
             max_records: seal.max_records,
             max_bytes: seal.max_bytes,
@@ -162,25 +174,22 @@ fn options(config: &Config) -> Result<Options> {
     })
 }
 
-/// The rules of the folder that is configured; every problem is named.
-fn load_rules(config: &Config) -> Result<Arc<RuleSet>> {
-    let Some(dir) = &config.rules.dir else { return Ok(Arc::new(RuleSet::empty())) };
+/// How rules are run: what is opaque is read without being judged, so it is partitioned by nothing.
+fn live(config: &Config) -> Live {
+    let known = config.topics.iter().filter_map(|topic| match topic.spec.format {
+        Format::Opaque => Some((topic.name.clone(), Vec::new())),
+        _ if topic.partitioned_by.is_empty() => None,
+        _ => Some((topic.name.clone(), topic.partitioned_by.clone())),
+    });
+    Live { shadow: config.shadow_topic.is_some(), changes: None, partitioned_by: known.collect() }
+}
+
+/// The rules of the folder that is configured, with its files; every problem is named.
+fn load_rules(config: &Config) -> Result<(Arc<RuleSet>, Vec<File>)> {
+    let Some(dir) = &config.rules.dir else { return Ok((Arc::new(RuleSet::empty()), Vec::new())) };
     let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
-    let rules = RuleSet::load(&files).map_err(|problems| {
-        let place = |at: Option<(usize, usize)>| at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-        let lines: Vec<String> =
-            problems.iter().map(|p| format!("{}/{}{}: {}", dir.display(), p.path, place(p.at), p.message)).collect();
-        Error::config(lines.join("\n"))
-    })?;
-    let needed = rules.horizon();
-    if needed > config.rules.replay_horizon {
-        let (set, needed) = (show_duration(config.rules.replay_horizon), show_duration(needed));
-        return Err(Error::config(format!(
-            "rules.replay_horizon is {set}, but the rules look back {needed}: raise it, or a restart would forget what \
-             they know",
-        )));
-    }
-    Ok(Arc::new(rules))
+    let rules = reload::load(dir, &files, config.rules.replay_horizon)?;
+    Ok((Arc::new(rules), files))
 }
 
 /// What is worth a line in the log.
@@ -205,6 +214,13 @@ fn log(notice: &Notice<'_>) {
         Notice::Finding(finding) => {
             tracing::info!(uid = finding.uid, live = finding.live, at = %finding.position, "{}", finding.title);
         }
+        Notice::Rules { digest, replaced } => tracing::info!(
+            digest = %digest.hex(),
+            kept = replaced.kept.join(","),
+            begun = replaced.begun.join(","),
+            gone = replaced.gone.join(","),
+            "other rules are in force"
+        ),
         Notice::Stopped { partition, error } => tracing::error!(%partition, "stopped: {error}"),
         Notice::Revoked { partition } => tracing::info!(%partition, "partition went to another instance"),
         Notice::Trouble { part, error } => tracing::warn!(part, "{error}"),

@@ -82,6 +82,8 @@ pub struct Rules {
     pub lateness: Duration,
     /// Bytes of state over all rules.
     pub state_bytes: usize,
+    /// How often the folder is looked at for changes; zero: only when asked.
+    pub reload: Duration,
 }
 
 /// When a segment is sealed, and how.

@@ -36,6 +36,7 @@ pub(super) fn to_json(config: &Config) -> Value {
             "replay_horizon": show(config.rules.replay_horizon),
             "lateness": show(config.rules.lateness),
             "state_mib": config.rules.state_bytes >> 20,
+            "reload": show(config.rules.reload),
         },
         "seal": {
             "key": REDACTED,
@@ -92,5 +93,6 @@ fn topic(topic: &Topic) -> Value {
         "secret_fields": topic.spec.secret_fields,
         "gaps": if topic.gaps_expected { "expected" } else { "none" },
         "start": start,
+        "partitioned_by": topic.partitioned_by,
     })
 }

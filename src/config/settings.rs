@@ -54,6 +54,7 @@ pub(super) struct TopicSettings {
     pub secret_fields: Vec<String>,
     pub gaps: Option<Gaps>,
     pub start: Option<String>,
+    pub partitioned_by: Vec<String>,
 }
 
 /// How values are encoded.
@@ -108,6 +109,7 @@ pub(super) struct RulesSettings {
     pub replay_horizon: Option<Span>,
     pub lateness: Option<Span>,
     pub state_mib: Option<u64>,
+    pub reload: Option<Span>,
 }
 
 /// `[seal]`

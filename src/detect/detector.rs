@@ -77,7 +77,9 @@ struct Sweep {
 
 /// Judges records. One instance sees the partitions that one process reads.
 pub struct Detector {
-    rules: Arc<RuleSet>,
+    pub(super) rules: Arc<RuleSet>,
+    /// The latest time of an event, up to the wall clock: what begins now has seen nothing before.
+    pub(super) latest: i64,
     limit: usize,
     pub(super) state: State,
     repeats: Repeats,
@@ -103,6 +105,7 @@ impl Detector {
         let counters = rules.rules().iter().map(|rule| Counters::new(&rule.id, rule.mode)).collect();
         Self {
             rules,
+            latest: i64::MIN,
             limit: limits.state_bytes,
             state: State::new(limits.state_bytes, hasher.clone()),
             repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
@@ -147,6 +150,7 @@ impl Detector {
             }
         };
         let again = self.partitions.begin(chain, input.offset, time);
+        self.latest = self.latest.max(time.min(input.now.saturating_mul(1000)));
         if self.partitions.is_late(chain, time) {
             self.totals.late += 1;
         } else {
@@ -162,8 +166,8 @@ impl Detector {
         self.advance(chain, (source, id, time), input, out);
     }
 
-    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds its
-    /// watermark follows the wall clock: say it again from time to time while there is nothing to read.
+    /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
+    /// its watermark follows the wall clock: say it again from time to time while there is nothing to read.
     pub fn idle(&mut self, chain: &Arc<ChainId>, now: i64, out: &mut Vec<Finding>) {
         let at = self.partitions.index(chain, now);
         self.partitions.idle(at, now);

@@ -1,7 +1,7 @@
 //! Functions of rules that fail: in how many ways, how a call is stopped in time, and the finding that says so.
 //!
-//! A rule that fails is a blind spot. It is counted and, after enough failures, switched off; whoever reads alerts is told
-//! as well, by a finding of a built-in rule about the rule itself.
+//! A rule that fails is a blind spot. It is counted and, after enough failures, switched off; whoever reads alerts is
+//! told as well, by a finding of a built-in rule about the rule itself.
 
 use super::{
     Finding,
@@ -22,15 +22,15 @@ use std::{cell::Cell, sync::Arc};
 pub(super) const ID: &str = "AUTHSEAL-RULE-ERROR";
 /// Ids that begin so are ours.
 pub(super) const RESERVED: &str = "AUTHSEAL-";
-/// Nanoseconds that a call may take. Its operations are bounded already, and take a few milliseconds at worst: this is for
-/// what nobody has thought of.
+/// Nanoseconds that a call may take. Its operations are bounded already, and take a few milliseconds at worst: this is
+/// for what nobody has thought of.
 const LONGEST_CALL: u64 = 100_000_000;
 /// The clock is looked at once in so many operations: it costs as much as some of them.
 const LOOK: u64 = 64;
 /// Milliseconds of a day.
 const DAY: i64 = 86_400_000;
-/// Failures of events that are older than so many days are told with those of that day, so that made-up times cannot make
-/// up findings.
+/// Failures of events that are older than so many days are told with those of that day, so that made-up times cannot
+/// make up findings.
 const OLDEST: i64 = 7;
 
 /// Why a call failed. There are few of them, whatever an event says: each makes one finding a day.
@@ -130,8 +130,8 @@ pub(super) fn overdue(operations: u64) -> Option<Dynamic> {
     LIMIT.get().filter(|(clock, until)| clock() > *until).map(|_| "time".into())
 }
 
-/// Makes a call that is stopped when it takes too long by the clock, if there is one. It is given a second time: a machine
-/// that stood still must not cost a finding.
+/// Makes a call that is stopped when it takes too long by the clock, if there is one. It is given a second time: a
+/// machine that stood still must not cost a finding.
 pub(super) fn in_time<T>(clock: Option<Clock>, call: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
     let Some(clock) = clock else { return call() };
     let once = || {
@@ -163,8 +163,8 @@ impl Told {
     }
 }
 
-/// The finding about a rule of which a function failed on a record, unless it was made already. It is an alert if those of
-/// the rule are.
+/// The finding about a rule of which a function failed on a record, unless it was made already. It is an alert if those
+/// of the rule are.
 pub(super) fn finding(
     rule: &Rule,
     told: &mut Told,

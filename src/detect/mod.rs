@@ -6,6 +6,7 @@
 //! `docs/rules.md` says how rules are written and exactly what they mean.
 
 mod attack;
+mod coverage;
 mod detector;
 mod failure;
 mod finding;
@@ -19,6 +20,7 @@ mod partitions;
 mod predicate;
 mod raise;
 mod repeats;
+mod replace;
 mod rule;
 mod ruleset;
 mod script;
@@ -45,6 +47,7 @@ pub use self::{
     attack::{Technique, version as attack_version},
     detector::{Detector, Totals},
     list::List,
+    replace::Replaced,
     rule::RuleInfo,
     ruleset::RuleSet,
     severity::Severity,

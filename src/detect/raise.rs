@@ -62,7 +62,7 @@ impl Raiser {
     pub fn raise(
         &mut self,
         rules: &RuleSet,
-        case: Case<'_>,
+        mut case: Case<'_>,
         evidence: impl FnOnce() -> Evidence,
         out: &mut Vec<Finding>,
     ) -> bool {
@@ -75,6 +75,7 @@ impl Raiser {
             return false;
         }
         counters.told.gated += 1;
+        case.warming |= case.window.is_some_and(|(from, _)| from < counters.began);
         let view = EventView(case.record.clone());
         let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
         let mut asking =

@@ -51,6 +51,8 @@ pub(super) struct Counters {
     pub told: RuleStats,
     /// Failures that findings were made of.
     pub failures: failure::Told,
+    /// Microseconds: it was there no earlier, while others were. Its windows lack what was before.
+    pub began: i64,
     errors_in_row: u32,
     sampled: u64,
     sampled_nanos: u64,
@@ -59,7 +61,8 @@ pub(super) struct Counters {
 impl Counters {
     /// Counters of a rule.
     pub fn new(id: &str, mode: Mode) -> Self {
-        Self { told: RuleStats { id: id.into(), mode: mode.name(), ..RuleStats::default() }, ..Self::default() }
+        let told = RuleStats { id: id.into(), mode: mode.name(), ..RuleStats::default() };
+        Self { told, began: i64::MIN, ..Self::default() }
     }
 
     /// A call failed.

@@ -11,6 +11,7 @@ use super::{
     rule_figures::RuleFigures,
     seal::{Job, Outcome, Sealer},
     status::{Notice, Status},
+    switching::Switching,
 };
 use crate::{
     detect::{Detector, Finding},
@@ -65,7 +66,7 @@ pub(super) struct Engine {
     pub(super) tell: mpsc::UnboundedSender<Told>,
     pub(super) findings: Vec<Finding>,
     pub(super) figures: RuleFigures,
-    in_force: InForce,
+    pub(super) in_force: InForce,
     checks: Checks,
     source_fault: Option<Fault>,
     faulty: HashSet<TopicPartition>,
@@ -82,6 +83,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary> {
     let in_force = InForce::of(&options);
+    let mut switching = Switching::new(options.live.changes.clone());
     store_until_possible(&in_force, &*parts.store, &options, &parts.clock, &status).await?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut source = parts.source;
@@ -93,7 +95,6 @@ pub async fn run(
         clock: parts.clock.clone(),
         origin: options.origin.clone(),
         writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
-        artifacts: in_force.names,
         retention: options.retention,
         options: options.seal.clone(),
         permits: Arc::new(Semaphore::new(options.seal.parallel)),
@@ -118,6 +119,7 @@ pub async fn run(
         source_fault: None,
         faulty: HashSet::new(),
     };
+    let means = engine.means();
     engine.status.started();
     let mut shutdown = std::pin::pin!(shutdown);
     let mut tick = tokio::time::interval(TICK);
@@ -129,6 +131,7 @@ pub async fn run(
             () = &mut shutdown => break,
             Some(told) = told.recv() => engine.told(told),
             () = engine.outbox.settle_one() => {}
+            ready = switching.next(&means) => engine.switch(ready),
             _ = tick.tick() => engine.tick(),
             event = source.next(), if room => match event {
                 Some(event) => engine.event(event),
@@ -391,12 +394,13 @@ impl Engine {
             return;
         }
         let builder = lane.take_builder();
+        let names = lane.naming.take();
         let (chain, head, known) = (lane.chain.clone(), lane.head.clone(), lane.broker.clone());
         let (partition, generation) = (partition.clone(), lane.generation);
         let (sealer, control, tell) = (self.sealer.clone(), self.control.clone(), self.tell.clone());
         let task = tokio::spawn(async move {
             let broker = ask_broker(&*control, &partition, known).await;
-            let outcome = sealer.seal(Job { chain, head, builder, broker: broker.clone() }).await;
+            let outcome = sealer.seal(Job { chain, head, builder, broker: broker.clone(), names }).await;
             let _ = tell.send(Told::Sealed { partition, generation, broker, outcome });
         });
         lane.task = Some(task.abort_handle());

@@ -50,7 +50,7 @@ impl Engine {
         self.seal_if_due(&batch.partition);
     }
 
-    fn publish_findings(&mut self) {
+    pub(super) fn publish_findings(&mut self) {
         for finding in std::mem::take(&mut self.findings) {
             let Some((partition, offset)) = self.newest_part(&finding) else { continue };
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
@@ -174,7 +174,7 @@ fn take(
         return Ok(true); // delivered again after a seek
     }
     let seals = offset >= lane.seal_next();
-    if seals && !lane.builder.has_room(record) {
+    if seals && !(lane.builder.has_room(record) && lane.naming.fits(offset)) {
         return Ok(false);
     }
     let decoded = lane.topic.decoder.decode(&lane.chain, record);

@@ -1,6 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
+    naming::Naming,
     options::{SealOptions, Topic},
     plan,
     report::Meter,
@@ -81,14 +82,24 @@ pub struct Lane {
     pub sealed_at: Instant,
     /// Its counters.
     pub meter: Meter,
+    /// With what its records were judged.
+    pub naming: Naming,
     options: SealOptions,
 }
 
 impl Lane {
     /// A lane whose place is not known yet.
-    pub fn new(partition: TopicPartition, generation: u64, chain: ChainId, topic: Topic, options: SealOptions) -> Self {
+    pub fn new(
+        partition: TopicPartition,
+        generation: u64,
+        chain: ChainId,
+        topic: Topic,
+        options: SealOptions,
+        naming: Naming,
+    ) -> Self {
         Self {
             meter: Meter::new(&partition),
+            naming,
             partition,
             generation,
             chain: Arc::new(chain),
@@ -179,6 +190,7 @@ impl Lane {
             self.push_gap(gap)?;
         }
         self.first_at.get_or_insert_with(Instant::now);
+        self.naming.took(raw.offset);
         self.builder.push_record(raw, decoded)
     }
 
@@ -188,6 +200,7 @@ impl Lane {
         self.has_leaves()
             && (self.builder.records() >= self.options.max_records
                 || self.builder.uncompressed_bytes() >= self.options.max_bytes
+                || !self.naming.fits(self.seal_next())
                 || self.first_at.is_some_and(aged))
     }
 
@@ -208,6 +221,7 @@ impl Lane {
 
     /// A segment of ours lies in the store.
     pub fn sealed(&mut self, head: Head) {
+        self.naming.prune(head.to);
         self.under_way = None;
         self.task = None;
         self.sealed_at = Instant::now();
@@ -218,6 +232,7 @@ impl Lane {
     /// without being judged twice.
     pub fn adopted(&mut self, head: Head) {
         self.builder = SegmentBuilder::new(head.to, self.options.codec, self.options.level);
+        self.naming.clear();
         self.first_at = None;
         self.sealed(head);
     }

@@ -6,9 +6,11 @@
 
 mod artifacts;
 mod closing;
+mod coverage;
 mod engine;
 mod intake;
 mod lane;
+mod naming;
 mod opening;
 pub mod options;
 mod outbox;
@@ -17,8 +19,10 @@ mod report;
 mod rule_figures;
 mod seal;
 pub mod status;
+mod switching;
 pub mod tail;
 
 pub use closing::Summary;
 pub use engine::run;
 pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, SealOptions, Topic};
+pub use switching::Changes;

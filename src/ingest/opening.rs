@@ -4,6 +4,7 @@
 use super::{
     engine::{Engine, LOOKUP_AGAIN, Told},
     lane::Lane,
+    naming::Naming,
     options::Begin,
     plan::{self, CommitNote},
     seal::Sealer,
@@ -51,7 +52,8 @@ impl Engine {
             most: self.options.replay_records,
         };
         let (generation, tell) = (self.generation, self.tell.clone());
-        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone());
+        let naming = Naming::new(self.in_force.names);
+        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone(), naming);
         lane.found_committed = lookup.committed.clone();
         self.lanes.insert(partition.clone(), lane);
         // outside the loop, which must not wait for the store

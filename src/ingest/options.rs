@@ -1,5 +1,6 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
+use super::switching::Changes;
 use crate::{
     decode::Decoder,
     detect::{Limits, RuleSet},
@@ -99,10 +100,21 @@ impl RetentionPolicy {
 }
 
 /// How findings are made and where those of new rules go. The default: everything here, shadow findings only counted.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Live {
     /// Whether findings of rules in mode shadow are published, to their own topic.
     pub shadow: bool,
+    /// Rules that are to come into force under way. They must not look back further than what a restart reads again.
+    pub changes: Option<Changes>,
+    /// By which fields topics are partitioned, where that is known. None at all: no record of the topic is judged.
+    pub partitioned_by: HashMap<String, Vec<String>>,
+}
+
+impl Live {
+    /// Whether records of a topic are judged.
+    pub fn judges(&self, topic: &str) -> bool {
+        self.partitioned_by.get(topic).is_none_or(|fields| !fields.is_empty())
+    }
 }
 
 /// Settings of the workflow.

@@ -110,6 +110,7 @@ pub(super) fn tell(engine: &mut Engine) {
         gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
     }
     gauge!(BUFFER_BYTES).set(engine.memory() as f64);
+    super::coverage::tell(&engine.options, engine.lanes.values(), &engine.status);
     engine.figures.tell(&engine.detector.rule_stats(), engine.detector.totals(), &engine.status);
     engine.status.set_lanes(lanes);
 }

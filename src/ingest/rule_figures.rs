@@ -29,8 +29,8 @@ impl RuleFigures {
         *self = Self::default();
     }
 
-    /// Tells what rules did since the last time, and what they hold now. A rule that is switched off is told in `status`
-    /// as well; one that is there no longer is taken out of it.
+    /// Tells what rules did since the last time, and what they hold now. A rule that is switched off is told in
+    /// `status` as well; one that is there no longer is taken out of it.
     pub fn tell(&mut self, rules: &[RuleStats], totals: Totals, status: &Status) {
         let gone: Vec<String> = self.rules.keys().filter(|id| rules.iter().all(|r| r.id != **id)).cloned().collect();
         for id in gone {

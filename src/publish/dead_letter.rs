@@ -89,8 +89,8 @@ pub fn trim(letter: &Outgoing) -> Option<Outgoing> {
     Some(Outgoing { stream: letter.stream, key, headers, value: None })
 }
 
-/// The alert of a finding: the OCSF object as JSON under the finding's uid. That of a rule in mode shadow goes to a topic
-/// of its own, never to the alerts.
+/// The alert of a finding: the OCSF object as JSON under the finding's uid. That of a rule in mode shadow goes to a
+/// topic of its own, never to the alerts.
 pub fn alert(finding: &Finding) -> Outgoing {
     Outgoing {
         stream: if finding.live { Stream::Alerts } else { Stream::Shadow },

@@ -32,7 +32,7 @@ pub const PARTITIONS: i32 = 3;
 /// trigger that straddles the edge of a bucket may get either id.
 const EPOCH: i64 = 1_767_226_800_000;
 
-const RULE: &str = r#"
+pub const RULE: &str = r#"
 rule("SIM-1", #{
     name: "Five failures of one user", severity: HIGH, status: "stable", mode: "live",
     attack: ["TA0006/T1110"], owner: "tests", runbook: "https://runbooks.example/SIM-1", falsepos: ["none"],
@@ -114,7 +114,7 @@ impl World {
         self.cluster.end(&self.partition(n))
     }
 
-    fn now(&self) -> i64 {
+    pub fn now(&self) -> i64 {
         EPOCH + self.began.elapsed().as_millis() as i64
     }
 
@@ -191,7 +191,7 @@ impl World {
         self.append(partition, Some(format!("not json {}", random.below(1 << 40))));
     }
 
-    fn append(&self, partition: i32, value: Option<String>) {
+    pub fn append(&self, partition: i32, value: Option<String>) {
         let record = RawRecord {
             timestamp: self.now(),
             timestamp_type: TimestampType::CreateTime,

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 fn beside(bad: Option<&str>) -> Bench {
     let head = |id: &str, mode: &str| {
         format!(
-            "rule(\"{id}\", #{{ name: \"{id}\", severity: LOW, mode: \"{mode}\", when: activity == LOGON, key: [user] }});\n"
+            "rule(\"{id}\", #{{ name: \"{id}\", severity: LOW, mode: \"{mode}\",\n\
+             when: activity == LOGON, key: [user] }});\n"
         )
     };
     let mut files = vec![file("good.rhai", &(head("GOOD", "live") + "fn title(e, w) { `good ${e.user}` }"))];

@@ -5,6 +5,7 @@ mod isolation;
 mod judging;
 mod loading;
 mod orders;
+mod replacing;
 
 use super::{Detector, Finding, Input, Limits, RuleSet};
 use crate::{
