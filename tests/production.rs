@@ -9,10 +9,10 @@ use authseal::{
     artifact::File,
     detect::RuleSet,
     digest::Digest,
-    ingest::Live,
+    ingest::{Live, Roles},
     layout,
-    publish::Stream,
-    store::memory::{Call, Failure, Fault, Seeded},
+    publish::{Stream, memory::MemoryPublisher},
+    store::memory::{Call, Failure, Fault, MemoryStore, Seeded, Verb},
 };
 use sim::{PARTITIONS, Random, World, rules, settle};
 use std::{sync::Arc, time::Duration};
@@ -262,4 +262,99 @@ async fn rules_that_count_less_than_there_is_are_named_while_others_read_a_part(
     world.pass(20).await;
     assert_eq!(warning(&one), None, "it reads everything again");
     [one, two, three].iter().for_each(|instance| instance.task.abort());
+}
+
+/// The world with a process that only seals, or only judges, in a group of its own.
+fn only(world: &World, roles: Roles) -> World {
+    World { live: Live { roles, ..Live::default() }, publisher: MemoryPublisher::new(), ..world.clone() }
+}
+
+const SEAL: Roles = Roles { seal: true, detect: false };
+const DETECT: Roles = Roles { seal: false, detect: true };
+
+#[tokio::test(start_paused = true)]
+async fn who_seals_and_who_judges_make_together_what_one_process_makes() {
+    let mut world = World::new(8);
+    world.gaps_expected = true;
+    produce(&world, &mut Random(8), 500);
+    world.cluster.hole(&world.partition(0), 2);
+    produce(&world, &mut Random(9), 200);
+    world.cluster.hole(&world.partition(1), 3);
+    let both = World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), ..world.clone() };
+    settle(&both).await;
+    let another_group = || world.all().iter().for_each(|partition| world.cluster.set_committed(partition, None));
+    another_group();
+    let seal = World { rules: Arc::new(RuleSet::empty()), ..only(&world, SEAL) };
+    settle(&seal).await;
+    assert_eq!(seal.uids(Stream::DeadLetters), both.uids(Stream::DeadLetters));
+    assert_eq!(seal.uids(Stream::Alerts).len(), 0);
+    for n in 0..PARTITIONS {
+        let manifests = world.chain(n).await;
+        assert_eq!(manifests.last().unwrap().offsets.to, world.end(n));
+        assert!(manifests.iter().all(|m| m.artifacts.rules.is_none() && m.artifacts.decode.is_some()));
+    }
+    let sealed = world.store.keys();
+    another_group();
+    let detect = only(&world, DETECT);
+    settle(&detect).await;
+    let alerts = detect.uids(Stream::Alerts);
+    assert!(!alerts.is_empty());
+    assert_eq!((alerts, detect.uids(Stream::DeadLetters).len()), (both.uids(Stream::Alerts), 0));
+    assert_eq!(world.store.keys(), sealed, "who judges writes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_judges_loses_no_finding_when_it_is_killed_and_needs_no_store_that_can_be_written() {
+    let world = World::new(9);
+    let mut random = Random(9);
+    produce(&world, &mut random, 300);
+    let both = World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), ..world.clone() };
+    let detect = only(&world, DETECT);
+    detect.store.set_faults(|call: &Call<'_>| match call.verb {
+        Verb::List => Fault::default(),
+        _ => Fault::lost(Failure::Forbidden),
+    });
+    for round in 0..6 {
+        let one = detect.start(&format!("detect-{round}"));
+        detect.cluster.assign(&one.source, &detect.all());
+        detect.publisher.hold(round % 2 == 0);
+        produce(&world, &mut random, 60);
+        tokio::time::sleep(Duration::from_millis(400 + 300 * round)).await;
+        assert!(one.status.parts().values().all(Option::is_none), "{:?}", one.status.parts());
+        one.task.abort();
+    }
+    detect.publisher.hold(false);
+    settle(&detect).await;
+    assert!(detect.store.keys().is_empty());
+    world.all().iter().for_each(|partition| world.cluster.set_committed(partition, None));
+    settle(&both).await;
+    let alerts = both.uids(Stream::Alerts);
+    assert!(!alerts.is_empty());
+    assert_eq!(detect.uids(Stream::Alerts), alerts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_judges_stops_at_a_topic_that_was_cut_off_and_goes_over_what_expired() {
+    let world = only(&World::new(10), DETECT);
+    let mut random = Random(10);
+    produce(&world, &mut random, 90);
+    let mut one = world.start("one");
+    world.cluster.assign(&one.source, &world.all());
+    world.pass(5).await;
+    one.stop.take().unwrap().send(()).unwrap();
+    assert!(one.task.await.unwrap().unwrap().sealed, "there was nothing to seal");
+    let end = world.end(0);
+    assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, end);
+    world.cluster.lose_tail(&world.partition(0), end - 5);
+    produce(&world, &mut random, 90);
+    world.cluster.expire(&world.partition(1), world.end(1) - 3);
+    world.cluster.lose_tail(&world.partition(0), end - 5);
+    let two = world.start("two");
+    world.cluster.assign(&two.source, &world.all());
+    world.pass(5).await;
+    let lanes = two.status.lanes();
+    let error = lanes[&world.partition(0)].error.clone().unwrap_or_default();
+    assert!(error.contains("source_truncated") && error.contains("delete the offsets"), "{error}");
+    assert_eq!(world.cluster.committed(&world.partition(1)).unwrap().offset, world.end(1));
+    two.task.abort();
 }

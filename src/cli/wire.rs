@@ -13,10 +13,10 @@ use crate::{
     error::{Error, Result},
     health::Health,
     ingest::{
-        self, Begin, Clock, Live, Options, Parts, SealOptions, Topic,
+        self, Begin, Clock, Live, Options, Parts, Roles, SealOptions, Topic,
         status::{Notice, Status},
     },
-    note::Verifiers,
+    note::{Signer, Verifiers},
     publish::kafka::{KafkaPublisher, PublisherSettings},
     source::kafka::{KafkaSettings, KafkaSource},
     store::{self, Store, StoreSpec, selftest},
@@ -38,6 +38,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let clock = clock();
     let store = open_store(&config, &clock).await?;
     let (rules, files) = load_rules(&config)?;
+    let roles = config.roles;
     let mut options = options(&config, rules)?;
     let (rules, decode) = (options.rules.bundle().0, options.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
@@ -59,13 +60,15 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     tracing::info!(
         brokers = config.kafka.brokers,
         group = config.kafka.group,
+        seal = roles.seal,
+        detect = roles.detect,
         topics = config.topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(","),
         alerts = config.alerts_topic,
         shadow = config.shadow_topic,
         dead_letters = config.dead_letters_topic,
         "reading from Kafka"
     );
-    let signer = crate::note::Signer::parse(&config.seal.signer.secret_text())?;
+    let signer = signer(&config)?;
     let parts = Parts {
         source: Box::new(source),
         store,
@@ -76,7 +79,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     };
     let status = Arc::new(Status::new(health, log));
     let mut watching = tokio::task::JoinSet::new();
-    if let Some(dir) = config.rules.dir.clone() {
+    if let Some(dir) = config.rules.dir.clone().filter(|_| roles.detect) {
         let (horizon, every) = (config.rules.replay_horizon, config.rules.reload);
         let (watcher, changes) = Watcher::new(dir, horizon, status.clone(), options.rules.clone(), &files);
         options.live.changes = Some(changes);
@@ -102,13 +105,31 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     Ok(())
 }
 
+/// The key that signs. A process that only judges has none, and is given one that nobody knows and that signs nothing.
+fn signer(config: &Config) -> Result<Signer> {
+    match &config.seal.signer {
+        Some(signer) => Signer::parse(&signer.secret_text()),
+        None => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
+            Signer::from_seed(&format!("{}/nobody", config.origin), seed)
+        }
+    }
+}
+
 /// Opens the store, tries what it promises, and binds it to the origin.
 async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
-    if let StoreSpec::Dir(path) = &config.store.spec {
+    if let StoreSpec::Dir(path) = &config.store.spec
+        && config.roles.seal
+    {
         std::fs::create_dir_all(path)
             .map_err(|e| Error::config(format!("store.path: creating {}", path.display())).caused_by(e))?;
     }
     let store = store::open(&config.store.spec).await?;
+    if !config.roles.seal {
+        tracing::info!(store = store.describe(), "the store is listed here, and nothing is written to it");
+        return Ok(store);
+    }
     let ask = selftest::Ask {
         lock: config.store.retention.mode,
         confirm_compliance: config.store.confirm_compliance,
@@ -181,12 +202,19 @@ fn live(config: &Config) -> Live {
         _ if topic.partitioned_by.is_empty() => None,
         _ => Some((topic.name.clone(), topic.partitioned_by.clone())),
     });
-    Live { shadow: config.shadow_topic.is_some(), changes: None, partitioned_by: known.collect() }
+    Live {
+        roles: Roles { seal: config.roles.seal, detect: config.roles.detect },
+        shadow: config.shadow_topic.is_some(),
+        changes: None,
+        partitioned_by: known.collect(),
+    }
 }
 
 /// The rules of the folder that is configured, with its files; every problem is named.
 fn load_rules(config: &Config) -> Result<(Arc<RuleSet>, Vec<File>)> {
-    let Some(dir) = &config.rules.dir else { return Ok((Arc::new(RuleSet::empty()), Vec::new())) };
+    let Some(dir) = config.rules.dir.as_ref().filter(|_| config.roles.detect) else {
+        return Ok((Arc::new(RuleSet::empty()), Vec::new()));
+    };
     let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
     let rules = reload::load(dir, &files, config.rules.replay_horizon)?;
     Ok((Arc::new(rules), files))

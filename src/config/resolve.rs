@@ -2,7 +2,7 @@
 //! else; `authseal.example.toml` states them and a test compares.
 
 use super::{
-    Config, Log, Rules, Seal, check::Check, kafka, problem::Problem, secret::Key32, settings::*, store, topics,
+    Config, Log, Roles, Rules, Seal, check::Check, kafka, problem::Problem, secret::Key32, settings::*, store, topics,
     tree::Node, units,
 };
 use crate::{note::Signer, position::is_kafka_name, segment::Codec};
@@ -26,7 +26,8 @@ pub(super) fn resolve(
         check.wrong("cluster", "must be 1 to 249 of a-z A-Z 0-9 . _ -");
     }
     let instance = instance(settings.instance, &mut check);
-    let kafka = kafka::resolve(settings.kafka, &mut check);
+    let roles = roles(settings.roles, &mut check);
+    let kafka = kafka::resolve(settings.kafka, roles, &mut check);
     if !kafka.is_encrypted() && !kafka.brokers.split(',').all(is_local) {
         check.warn("kafka: the connection is not encrypted (kafka.properties: security.protocol)");
     }
@@ -45,8 +46,8 @@ pub(super) fn resolve(
     }
     let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref()]);
     let topics = topics::resolve(settings.topics, &own, &mut check);
-    let rules = rules(settings.rules, &mut check);
-    let seal = seal(settings.seal, origin.as_deref(), &mut check);
+    let rules = rules(settings.rules, roles, &mut check);
+    let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
     let heartbeat = seal.as_ref().map_or(HOUR, |seal| seal.heartbeat);
     if let Some(place) = topics.iter().position(|topic| topic.spec.keep_event_only)
         && seal.as_ref().is_some_and(|seal| seal.withhold_key.is_none())
@@ -64,6 +65,7 @@ pub(super) fn resolve(
             origin,
             cluster,
             instance,
+            roles,
             kafka,
             topics,
             alerts_topic,
@@ -140,9 +142,19 @@ fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Chec
     topic
 }
 
-fn rules(settings: RulesSettings, check: &mut Check<'_>) -> Rules {
+fn roles(names: Option<Vec<RoleName>>, check: &mut Check<'_>) -> Roles {
+    let Some(names) = names else { return Roles { seal: true, detect: true } };
+    if names.is_empty() {
+        check.wrong("roles", "names nothing to do: \"seal\", \"detect\", or both");
+    }
+    Roles { seal: names.contains(&RoleName::Seal), detect: names.contains(&RoleName::Detect) }
+}
+
+fn rules(settings: RulesSettings, roles: Roles, check: &mut Check<'_>) -> Rules {
     let dir = settings.dir.map(|dir| check.path(&dir));
     match &dir {
+        None if !roles.seal => check.missing("rules.dir", "this process only judges (roles): it needs rules"),
+        None if !roles.detect => {}
         None => check.warn("rules.dir is not set: events are sealed, but nothing is judged"),
         Some(dir) => {
             if let Err(error) = std::fs::read_dir(dir) {
@@ -159,9 +171,9 @@ fn rules(settings: RulesSettings, check: &mut Check<'_>) -> Rules {
     }
 }
 
-fn seal(settings: SealSettings, origin: Option<&str>, check: &mut Check<'_>) -> Option<Seal> {
+fn seal(settings: SealSettings, origin: Option<&str>, roles: Roles, check: &mut Check<'_>) -> Option<Seal> {
     let key_given = settings.key.is_some() || settings.key_file.is_some();
-    if !key_given {
+    if !key_given && roles.seal {
         check.missing("seal.key_file", "the signing key (authseal keys generate writes one)");
     }
     let key = check.secret("seal.key", settings.key, settings.key_file.as_deref());
@@ -196,7 +208,7 @@ fn seal(settings: SealSettings, origin: Option<&str>, check: &mut Check<'_>) -> 
     let shutdown_deadline =
         check.duration("seal.shutdown_deadline", settings.shutdown_deadline, Duration::from_secs(25));
     Some(Seal {
-        signer: signer?,
+        signer: if roles.seal { Some(signer?) } else { signer },
         withhold_key,
         max_records,
         max_bytes: max_mib << 20,

@@ -15,6 +15,7 @@ pub(super) struct Settings {
     pub origin: Option<String>,
     pub cluster: Option<String>,
     pub instance: Option<String>,
+    pub roles: Option<Vec<RoleName>>,
     pub kafka: KafkaSettings,
     pub topics: Vec<TopicSettings>,
     pub alerts: AlertsSettings,
@@ -26,12 +27,21 @@ pub(super) struct Settings {
     pub log: LogSettings,
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleName {
+    Seal,
+    Detect,
+}
+
 /// `[kafka]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct KafkaSettings {
     pub brokers: Option<OneOrMany>,
     pub group: Option<String>,
+    pub detect_group: Option<String>,
     pub instance_id: Option<String>,
     pub queue_mib: Option<u64>,
     pub password: Option<SecretText>,

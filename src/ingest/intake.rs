@@ -5,7 +5,6 @@ use super::{
     lane::{Lane, State},
     options::Options,
     outbox::{Outbox, names},
-    plan::CommitNote,
     report,
     status::Notice,
 };
@@ -90,7 +89,9 @@ impl Engine {
     pub(super) fn at_end(&mut self, partition: &TopicPartition, epoch: u64, end: i64) {
         let now = (self.clock)();
         let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.takes(epoch)) else { return };
-        if lane.topic.gaps_expected && end > lane.seal_next() {
+        if lane.topic.gaps_expected && !lane.seals {
+            lane.judge_next = lane.judge_next.max(end);
+        } else if lane.topic.gaps_expected && end > lane.seal_next() {
             // markers and aborted records at the end of the log: nothing will ever be delivered for them
             let gap = Gap { from: lane.seal_next(), to: end, cause: GapCause::NotDelivered };
             if let Err(error) = lane.push_gap(gap) {
@@ -130,8 +131,7 @@ impl Engine {
             .map(|lane| {
                 let deferred = self.detector.deferred(&lane.chain);
                 let offset = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
-                let metadata = lane.head.as_ref().map(|head| CommitNote::of(head, lane.record_time).encode());
-                let committed = metadata.map(|metadata| Commit { offset, metadata });
+                let committed = lane.note().map(|metadata| Commit { offset, metadata });
                 // without a head nothing was done yet
                 Assigned {
                     partition: lane.partition.clone(),
@@ -173,7 +173,7 @@ fn take(
     if offset < lane.read_next() {
         return Ok(true); // delivered again after a seek
     }
-    let seals = offset >= lane.seal_next();
+    let seals = lane.seals && offset >= lane.seal_next();
     if seals && !(lane.builder.has_room(record) && lane.naming.fits(offset)) {
         return Ok(false);
     }
@@ -186,7 +186,7 @@ fn take(
         );
         lane.judge_next = offset + 1;
     }
-    if offset >= lane.dead_next {
+    if lane.seals && offset >= lane.dead_next {
         let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| options.dead_letters);
         match letter {
             Some(letter) if lane.overflow.is_none() && outbox.has_room() => {

@@ -24,5 +24,5 @@ pub mod tail;
 
 pub use closing::Summary;
 pub use engine::run;
-pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, SealOptions, Topic};
+pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, Roles, SealOptions, Topic};
 pub use switching::Changes;

@@ -99,9 +99,26 @@ impl RetentionPolicy {
     }
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It seals what it reads, and publishes dead letters.
+    pub seal: bool,
+    /// It judges what it reads, and publishes findings.
+    pub detect: bool,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { seal: true, detect: true }
+    }
+}
+
 /// How findings are made and where those of new rules go. The default: everything here, shadow findings only counted.
 #[derive(Clone, Default)]
 pub struct Live {
+    /// What is done here.
+    pub roles: Roles,
     /// Whether findings of rules in mode shadow are published, to their own topic.
     pub shadow: bool,
     /// Rules that are to come into force under way. They must not look back further than what a restart reads again.

@@ -141,9 +141,11 @@ fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) 
 
 fn gauges(lane: &Lane, status: &LaneStatus, now: i64) {
     let labels = [("topic", lane.partition.topic.to_string()), ("partition", lane.partition.partition.to_string())];
-    gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
     gauge!(DONE_OFFSET, &labels).set(status.done_to as f64);
-    gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
+    if lane.seals {
+        gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
+        gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
+    }
     for state in ["resolving", "active", "held", "stopped"] {
         let [topic, partition] = labels.clone();
         let is = if status.state == state { 1.0 } else { 0.0 };
