@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinHandle,
 };
@@ -60,6 +60,11 @@ fn wrong(dir: &Path, problems: &[Problem]) -> Error {
     Error::config(lines.join("\n"))
 }
 
+/// Listens to SIGHUP. Once this was called it no longer ends the process, whoever listens.
+pub fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).map_err(|e| Error::bug("listening to SIGHUP").caused_by(e))
+}
+
 /// What a folder of rules looks like: tests belong to it, for a change of them is a reason to run them.
 fn fingerprint(files: &[File]) -> Digest {
     artifact::bundle(files.to_vec()).0
@@ -96,7 +101,7 @@ impl Watcher {
 
     /// Looks now and then (never, if `every` is zero) and at each SIGHUP, until it is dropped.
     pub async fn watch(mut self, every: Duration) -> Result<()> {
-        let mut hangup = signal(SignalKind::hangup()).map_err(|e| Error::bug("listening to SIGHUP").caused_by(e))?;
+        let mut hangup = hangups()?;
         loop {
             let asked = tokio::select! {
                 _ = hangup.recv() => true,
@@ -301,7 +306,7 @@ mod tests {
         let watching = tokio::spawn(bench.watcher.watch(Duration::ZERO));
         // until the handler is there a signal would end this process
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let _own = signal(SignalKind::hangup()).unwrap();
+        let _own = hangups().unwrap();
         let pid = std::process::id().to_string();
         assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
         tokio::time::timeout(Duration::from_secs(60), changes.changed()).await.unwrap().unwrap();

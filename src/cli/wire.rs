@@ -35,6 +35,8 @@ pub fn clock() -> Clock {
 
 /// Connects everything, says to what, and runs until `stop`. An error if anything that was read could not be sealed.
 pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) -> Result<()> {
+    // from here on SIGHUP asks for a look at the rules; it ends nothing, also where there are none
+    drop(reload::hangups()?);
     let clock = clock();
     let store = open_store(&config, &clock).await?;
     let (rules, files) = load_rules(&config)?;

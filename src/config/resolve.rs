@@ -143,9 +143,11 @@ fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Chec
 }
 
 fn roles(names: Option<Vec<RoleName>>, check: &mut Check<'_>) -> Roles {
-    let Some(names) = names else { return Roles { seal: true, detect: true } };
+    let names = names.unwrap_or_else(|| vec![RoleName::Seal, RoleName::Detect]);
     if names.is_empty() {
         check.wrong("roles", "names nothing to do: \"seal\", \"detect\", or both");
+        // what the one or the other would need is not to be missed as well
+        return Roles { seal: true, detect: true };
     }
     Roles { seal: names.contains(&RoleName::Seal), detect: names.contains(&RoleName::Detect) }
 }

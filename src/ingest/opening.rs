@@ -122,7 +122,9 @@ impl Lookup {
         let note = self.committed.as_ref().and_then(|c| Some((c.offset, plan::JudgeNote::decode(&c.metadata)?)));
         let begin = if note.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start_judging(&chain, note.as_ref().map(|note| note.0), &broker, begin)?;
-        let read_from = self.with_horizon(note.and_then(|note| note.1.record_time), &broker, start.read_from).await;
+        // a record from the future must not make the state reach back to nothing
+        let newest = note.and_then(|note| note.1.record_time).map(|time| time.min((self.sealer.clock)()));
+        let read_from = self.with_horizon(newest, &broker, start.read_from).await;
         Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start })
     }
 
