@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod keys;
 mod letters_select;
+mod reload;
 pub mod rules;
 pub mod rules_import;
 pub mod run;

@@ -187,7 +187,7 @@ fn report(dir: &Path, problems: &[Problem], json: bool) -> Result<u8, Failure> {
 }
 
 /// Shows a problem as compilers do: `path:line:column: message`, the path as seen from here.
-fn shown(dir: &Path, problem: &Problem) -> String {
+pub(super) fn shown(dir: &Path, problem: &Problem) -> String {
     let path = dir.join(&problem.path).display().to_string();
     Problem { path, ..problem.clone() }.to_string()
 }

@@ -127,6 +127,7 @@ async fn seal(options: &DemoOptions, stage: &Stage, screen: &Screen, store: &Arc
         brokers: brokers.clone(),
         alerts: ALERTS.into(),
         dead_letters: Some(DEAD_LETTERS.into()),
+        shadow: None,
         properties: Properties::new(),
     })?;
     let signer = crate::note::Signer::parse(&stage.signer.secret_text())?;

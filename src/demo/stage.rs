@@ -10,7 +10,7 @@ use crate::{
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
     error::{Error, Result},
-    ingest::{Begin, Options, RetentionPolicy, SealOptions, Topic},
+    ingest::{Begin, Live, Options, RetentionPolicy, SealOptions, Topic},
     note::Signer,
     retention::LockMode,
 };
@@ -97,6 +97,7 @@ impl Stage {
             topics,
             rules,
             limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
+            live: Live::default(),
             seal: SealOptions { max_age: Duration::from_secs(2), max_records: 10_000, ..SealOptions::default() },
             retention: RetentionPolicy { mode: LockMode::None, period: Duration::ZERO },
             alerts: true,

@@ -82,6 +82,8 @@ struct Sweep {
 /// Judges records. One instance sees the partitions that one process reads.
 pub struct Detector {
     pub(super) rules: Arc<RuleSet>,
+    /// The latest time of an event, up to the wall clock: what begins now has seen nothing before.
+    pub(super) latest: i64,
     limit: usize,
     pub(super) state: State,
     repeats: Repeats,
@@ -107,6 +109,7 @@ impl Detector {
         let counters = rules.rules().iter().map(|rule| Counters::new(&rule.id, rule.mode)).collect();
         Self {
             rules,
+            latest: i64::MIN,
             limit: limits.state_bytes,
             state: State::new(limits.state_bytes, hasher.clone()),
             repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
@@ -151,6 +154,7 @@ impl Detector {
             }
         };
         let again = self.partitions.begin(chain, input.offset, time);
+        self.latest = self.latest.max(time.min(input.now.saturating_mul(1000)));
         if self.partitions.is_late(chain, time) {
             self.totals.late += 1;
         } else {
@@ -336,7 +340,7 @@ impl Detector {
     ) {
         let Some(bucket) = bucket(rule, work.subject.time) else { return };
         if key.marks.iter().any(|mark| mark.bucket == bucket) {
-            return;
+            return self.raiser.suppressed(key.rule);
         }
         let record = work.owned();
         let case = self.single(rules, key.rule, &key.name, &record, Some(bucket), work.now);

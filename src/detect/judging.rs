@@ -58,8 +58,11 @@ impl Judging<'_, '_, '_> {
                 Some(Mark { waiting: Some(waiting), .. }) if waiting.trigger > end => {
                     return self.opened_before(bucket, end);
                 }
-                Some(Mark { waiting: None, .. }) => return self.grown(end, tally, run, events),
-                Some(_) => return,
+                Some(Mark { waiting: None, .. }) => {
+                    self.detector.raiser.suppressed(self.key.rule);
+                    return self.grown(end, tally, run, events);
+                }
+                Some(_) => return self.detector.raiser.suppressed(self.key.rule),
                 None => {}
             }
             if let Some(settle) = self.rule.spec.settle {

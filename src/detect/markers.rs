@@ -69,6 +69,11 @@ impl Marker {
         keys::canonical(&self.key, subject, name) && Self::prefix(place, name)
     }
 
+    /// The fields under whose values a record is remembered.
+    pub fn remembered_by(&self) -> &[Selector] {
+        &self.of
+    }
+
     /// No value of a key is so long that it begins like this: a rule's own keys are never taken for a marker's.
     fn prefix(place: usize, name: &mut Vec<u8>) -> bool {
         let [.., low] = place.to_be_bytes();

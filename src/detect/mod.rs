@@ -10,11 +10,13 @@
 mod aggregate;
 mod attack;
 mod column;
+mod coverage;
 mod decimal;
 mod derived;
 mod detector;
 mod exceptions;
 pub mod explain;
+mod failure;
 mod feed;
 mod finding;
 mod fold;
@@ -37,6 +39,7 @@ mod predicate;
 mod raise;
 mod refusal;
 mod repeats;
+mod replace;
 mod rule;
 mod ruleset;
 mod script;
@@ -71,6 +74,7 @@ pub use self::{
     exceptions::{Entry, Exceptions, Kind as EntryKind, LONGEST_DAYS, Review},
     list::List,
     refusal::Refusal,
+    replace::Replaced,
     rule::RuleInfo,
     ruleset::RuleSet,
     severity::Severity,

@@ -4,6 +4,7 @@ use super::{
     Finding,
     exceptions::{Entry, Kind},
     explain::{Answer, Asked, note},
+    failure::{self, Failure, Reason, in_time},
     feed,
     finding::{Evidence, uid, values},
     measure::Measured,
@@ -63,11 +64,18 @@ pub(super) struct Raiser {
 }
 
 impl Raiser {
+    /// A gate opened in a period that has its finding, or its judgement that waits.
+    pub fn suppressed(&mut self, rule: u32) {
+        if let Some(counters) = self.counters.get_mut(rule as usize) {
+            counters.told.suppressed += 1;
+        }
+    }
+
     /// Judges a case: whether it is a finding, which is then appended to `out`.
     pub fn raise(
         &mut self,
         rules: &RuleSet,
-        case: Case<'_>,
+        mut case: Case<'_>,
         evidence: impl FnOnce() -> Evidence,
         out: &mut Vec<Finding>,
     ) -> bool {
@@ -80,9 +88,15 @@ impl Raiser {
             return false;
         }
         counters.told.gated += 1;
+        let from = case
+            .window
+            .map(|(from, _)| from)
+            .or((!rule.markers.is_empty()).then(|| case.record.time.saturating_sub(rule.horizon())));
+        case.warming |= from.is_some_and(|from| from < counters.began);
         let view = EventView { record: case.record.clone(), marks: case.marks.clone() };
         let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
-        let mut asking = Asking { rules, rule, counters, clock: self.clock, view, window, errors: Vec::new() };
+        let mut asking =
+            Asking { rules, rule, counters, clock: self.clock, view, window, errors: Vec::new(), failed: Vec::new() };
         // a finding that was raised is not taken back by its growing: an update is not decided again
         match if case.update == 0 { asking.decide() } else { Some(true) } {
             Some(true) => {}
@@ -92,6 +106,7 @@ impl Raiser {
                 return false;
             }
             None => {
+                asking.tell_failures(&case, out);
                 let error = asking.errors.pop().unwrap_or_default();
                 note(&mut self.trace, rule, &case, || Answer::Failed(error));
                 return false;
@@ -108,6 +123,7 @@ impl Raiser {
         let severity = asking.severity();
         let title = asking.title();
         let context = asking.context();
+        asking.tell_failures(&case, out);
         let errors = asking.errors;
         if errors.is_empty() {
             counters.succeeded();
@@ -144,6 +160,8 @@ struct Asking<'a> {
     view: EventView,
     window: WindowView,
     errors: Vec<String>,
+    /// What failed, by the name of the function.
+    failed: Vec<(&'static str, Failure)>,
 }
 
 impl Asking<'_> {
@@ -154,17 +172,31 @@ impl Asking<'_> {
         }
         let name = super::lint::ENTRIES[at];
         let start = self.clock.map(|clock| clock());
-        let answer = self.rules.scripts().call(&self.rule.functions, name, &self.view, &self.window);
+        let call = || self.rules.scripts().call(&self.rule.functions, name, &self.view, &self.window);
+        let answer = in_time(self.clock, call);
         if let (Some(clock), Some(start)) = (self.clock, start) {
             self.counters.told.script_nanos += clock().saturating_sub(start);
         }
-        match answer.and_then(|value| convert(value).map_err(|wanted| format!("fn {name}: must return {wanted}"))) {
+        match answer.and_then(|value| convert(value).map_err(|wanted| Failure::answer(name, &wanted))) {
             Ok(value) => Some(value),
-            Err(error) => {
-                self.counters.failed(error.clone());
-                self.errors.push(error);
+            Err(failure) => {
+                let was_off = self.counters.told.disabled;
+                self.counters.failed(failure.text.clone());
+                self.errors.push(failure.text.clone());
+                if self.counters.told.disabled && !was_off {
+                    self.failed.push((name, Failure { reason: Reason::Off, ..failure.clone() }));
+                }
+                self.failed.push((name, failure));
                 None
             }
+        }
+    }
+
+    /// Makes findings about the rule itself of what failed.
+    fn tell_failures(&mut self, case: &Case<'_>, out: &mut Vec<Finding>) {
+        for (function, failure) in std::mem::take(&mut self.failed) {
+            let told = &mut self.counters.failures;
+            out.extend(failure::finding(self.rule, told, (function, &failure), case.record, case.now));
         }
     }
 

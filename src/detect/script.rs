@@ -2,6 +2,7 @@
 //! `e` and `w` that functions get.
 
 use super::{
+    failure::{Failure, overdue},
     functions,
     header::symbols,
     lint::VIEW_NAMES,
@@ -115,11 +116,12 @@ impl Scripts {
         });
         sight::register(&mut engine);
         travel::register(&mut engine);
+        engine.on_progress(overdue);
         Self { engine }
     }
 
     /// Calls a function with (e, w). An error is one line; a panic of the engine or of ours is an error too.
-    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, String> {
+    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, Failure> {
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.record.time);
         let call = || {
             self.engine.call_fn_with_options::<Dynamic>(
@@ -132,8 +134,8 @@ impl Scripts {
         };
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(format!("fn {name}: {error}")),
-            Err(_) => Err(format!("fn {name}: panicked")),
+            Ok(Err(error)) => Err(Failure::of(name, &error)),
+            Err(_) => Err(Failure::panic(name)),
         }
     }
 }
@@ -188,7 +190,8 @@ mod tests {
             time: 0,
         };
         let w = WindowView { names: ["n".into()].into(), values: [Measured::Whole(5)].into() };
-        scripts.call(&functions, "decide", &EventView { record: Arc::new(owned), marks: Marks::default() }, &w)
+        let e = EventView { record: Arc::new(owned), marks: Marks::default() };
+        scripts.call(&functions, "decide", &e, &w).map_err(|failure| failure.text)
     }
 
     #[test]

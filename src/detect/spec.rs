@@ -3,6 +3,7 @@
 use super::{
     aggregate::{self, Counted},
     attack::{self, Technique},
+    failure,
     header::{FieldObject, PredObject},
     measure::{Agg, Track},
     predicate::Pred,
@@ -130,6 +131,12 @@ pub(super) fn read(
     if !is_id(&id) {
         reader
             .note_at(at, format!("{id:?} is no rule id: use letters, digits, - and _, at most 64, such as AUTH-0001"));
+    }
+    if id.starts_with(failure::RESERVED) {
+        reader.note_at(
+            at,
+            format!("rule ids that begin with {} are authseal's own: choose another one", failure::RESERVED),
+        );
     }
     let counted = aggregate::read(&mut reader);
     let update_on = updates::read(&mut reader, &counted);

@@ -311,6 +311,26 @@ impl State {
         self.slots.get(at as usize)?.key.as_deref()
     }
 
+    /// The slots of keys that `wanted` wants.
+    pub fn slots(&self, wanted: impl Fn(&Key) -> bool) -> Vec<u32> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(at, slot)| slot.key.as_deref().is_some_and(&wanted).then_some(at)).collect()
+    }
+
+    /// Gives the keys of every rule its new number. Keys without one must have been removed.
+    pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
+        self.table.clear();
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
+            let Some(key) = &mut slot.key else { continue };
+            let Some(rule) = number(key.rule) else { continue };
+            key.rule = rule;
+            slot.hash = self.hasher.hash_one((rule, &*key.name));
+            let (hash, slots) = (slot.hash, &self.slots);
+            self.table.insert_unique(hash, at as u32, |other| slots[*other as usize].hash);
+        }
+    }
+
     fn link(&mut self, at: u32) {
         let class = self.slots[at as usize].class as usize;
         let (first, _) = self.lists[class];

@@ -193,6 +193,8 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
     if let Some(error) = stats.first_errors.first() {
         story += &format!(" ({error})");
     }
+    // what a rule says of its own failures is no finding of it
+    findings.retain(|finding| finding.rule == rule.id);
     Ok(Judged { findings, rule, story })
 }
 

@@ -5,10 +5,12 @@ mod exceptions;
 mod explain;
 mod findings;
 mod growing;
+mod isolation;
 mod judging;
 mod loading;
 mod markers;
 mod orders;
+mod replacing;
 mod selecting;
 
 use super::{Detector, Finding, Input, Limits, RuleSet};
