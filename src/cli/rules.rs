@@ -104,7 +104,8 @@ fn check(folder: &Folder) -> Result<u8, Failure> {
         Ok(rules) => rules,
         Err(problems) => return report(&folder.dir, &problems, folder.json),
     };
-    let review = rules.review(jiff::Timestamp::now().as_millisecond());
+    let mut review = rules.review(jiff::Timestamp::now().as_millisecond());
+    review.warnings.extend(rules.warnings());
     if !review.problems.is_empty() {
         return report(&folder.dir, &review.problems, folder.json);
     }

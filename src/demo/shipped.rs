@@ -49,6 +49,8 @@ pub const RULES: &[(&str, &str)] = shipped! {
     "push_fatigue.test.rhai"
     "push_mismatch.rhai"
     "push_mismatch.test.rhai"
+    "rejection_surge.rhai"
+    "rejection_surge.test.rhai"
     "repeated_lockout.rhai"
     "repeated_lockout.test.rhai"
     "session_hijack.rhai"

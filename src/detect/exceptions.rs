@@ -201,7 +201,7 @@ pub struct Review {
 impl RuleSet {
     /// Compares the ends of exceptions, silences and lists with `now`, milliseconds since 1970.
     pub fn review(&self, now: i64) -> Review {
-        let mut review = Review { warnings: self.warnings(), ..Review::default() };
+        let mut review = Review::default();
         for entry in self.exceptions().entries() {
             let at = |message: String| Problem { path: entry.path.clone(), at: Some((entry.line, 1)), message };
             let (what, day) = (entry.kind.name(), entry.last_day);
