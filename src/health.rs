@@ -28,6 +28,8 @@ pub struct Health {
 pub struct Part {
     /// Why it does not work; `None`: it works.
     pub reason: Option<String>,
+    /// What deserves a word although it works: it does not make the process unready.
+    pub warning: Option<String>,
     /// Since when it has worked, or not worked.
     pub since: Instant,
 }
@@ -68,7 +70,19 @@ impl Health {
         match parts.get_mut(part) {
             Some(old) if old.reason.is_some() == reason.is_some() => old.reason = reason,
             _ => {
-                parts.insert(part.to_owned(), Part { reason, since: Instant::now() });
+                parts.insert(part.to_owned(), Part { reason, warning: None, since: Instant::now() });
+            }
+        }
+    }
+
+    /// Says what deserves a word about a part that works; `None`: no longer. Whether that is news.
+    pub fn warn(&self, part: &str, warning: Option<String>) -> bool {
+        let mut parts = self.lock();
+        match parts.get_mut(part) {
+            Some(old) if old.reason.is_none() && old.warning == warning => false,
+            _ => {
+                parts.insert(part.to_owned(), Part { reason: None, warning, since: Instant::now() });
+                true
             }
         }
     }
@@ -109,6 +123,17 @@ mod tests {
         assert!(!health.is_ready());
         health.forget("partition:auth/3");
         assert!(health.is_ready());
+    }
+
+    #[test]
+    fn a_warning_is_told_and_leaves_the_process_ready() {
+        let health = Health::new(Duration::from_secs(60));
+        health.started();
+        assert!(health.warn("rules:coverage", Some("a part".into())));
+        assert!(!health.warn("rules:coverage", Some("a part".into())), "it is no news");
+        assert!(health.is_ready());
+        assert_eq!(health.parts()["rules:coverage"].warning.as_deref(), Some("a part"));
+        assert!(health.warn("rules:coverage", None) && !health.warn("rules:coverage", None));
     }
 
     #[test]

@@ -23,9 +23,10 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`].
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`],
+//!    [`sigma`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`].
+//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -41,6 +42,8 @@
 //!    tests.
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
 //! 7. [`audit`]: the read path. It shares formats with ingest, and nothing else.
+//! 8. [`backtest`]: rules over what was sealed.
+//! 9. [`sigma`]: other people's rules, made into ours.
 //!
 //! # Four promises
 //!
@@ -58,6 +61,7 @@
 pub mod artifact;
 pub mod audit;
 pub mod avro;
+pub mod backtest;
 pub mod canonical;
 pub mod chain;
 pub mod cli;
@@ -80,6 +84,7 @@ pub mod publish;
 pub mod record;
 pub mod retention;
 pub mod segment;
+pub mod sigma;
 pub mod source;
 pub mod store;
 pub mod store_info;

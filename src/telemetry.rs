@@ -76,13 +76,35 @@ metrics! {
     Gauge LANE_STATE = "authseal_lane_state",
         "1 for the state that a partition is in, 0 for the others, by topic, partition and state.";
     Counter FINDINGS = "authseal_findings_total",
-        "Findings raised, by rule, severity and mode (live, shadow).";
+        "Findings raised, by rule, severity and mode (live, shadow; silenced: live, and published as suppressed).";
+    Counter FINDING_UPDATES = "authseal_finding_updates_total",
+        "Findings that were told again because they had grown, by rule and mode.";
+    Counter SUPPRESSED = "authseal_suppressed_total",
+        "Findings that nobody has to act on, by rule and kind (exception: not raised; silence: sent as suppressed).";
+    Counter RULE_EVALUATED = "authseal_rule_evaluated_total",
+        "Records that a rule's condition was asked about, by rule.";
+    Counter RULE_MATCHED = "authseal_rule_matched_total",
+        "Records that a rule's condition selected, by rule.";
+    Counter RULE_KEYLESS = "authseal_rule_keyless_total",
+        "Selected records that lack a field of the rule's key, by rule.";
+    Counter RULE_GATED = "authseal_rule_gated_total",
+        "Times that a rule's functions were asked, past its gate, by rule.";
+    Counter RULE_SUPPRESSED = "authseal_rule_suppressed_total",
+        "Gates open in a period that has its finding already, by rule.";
     Counter RULE_NANOSECONDS = "authseal_rule_nanoseconds_total",
         "Time spent in a rule, by rule.";
     Counter RULE_ERRORS = "authseal_rule_errors_total",
         "Scripts that failed, by rule.";
+    Counter RULE_RELOADS = "authseal_rule_reloads_total",
+        "Changes of the rules, by result (in_force, refused).";
+    Gauge RULE_PARTIAL = "authseal_rule_partial",
+        "1 for a rule that may count less than there is, because others read some partitions, by rule.";
     Gauge RULE_OFF = "authseal_rule_off",
         "1 for a rule that was switched off after too many errors, by rule.";
+    Gauge RULE_KEYS = "authseal_rule_keys",
+        "Keys that a rule holds, by rule.";
+    Gauge RULE_BYTES = "authseal_rule_state_bytes",
+        "Memory that a rule's keys hold, by rule.";
     Counter LATE = "authseal_late_total",
         "Events too late to be judged. They are sealed all the same.";
     Gauge DETECTOR_BYTES = "authseal_detector_state_bytes",
@@ -90,7 +112,7 @@ metrics! {
     Counter EVICTED = "authseal_detector_evicted_total",
         "Keys that rules forgot so as to stay within their memory.";
     Counter PUBLISHED = "authseal_published_total",
-        "Messages acknowledged, by stream (alerts, dead_letters).";
+        "Messages acknowledged, by stream (alerts, dead_letters, shadow).";
     Gauge PUBLISH_IN_FLIGHT = "authseal_publish_in_flight",
         "Messages that are not acknowledged yet, by stream.";
     Counter PUBLISH_FAILED = "authseal_publish_failed_total",

@@ -61,7 +61,10 @@ async fn readyz(State(web): State<Web>) -> impl IntoResponse {
     let part = |part: crate::health::Part| {
         let seconds = part.since.elapsed().as_secs();
         match part.reason {
-            None => json!({ "ok": true, "seconds": seconds }),
+            None => match part.warning {
+                None => json!({ "ok": true, "seconds": seconds }),
+                Some(warning) => json!({ "ok": true, "seconds": seconds, "warning": warning }),
+            },
             Some(reason) => json!({ "ok": false, "seconds": seconds, "reason": reason }),
         }
     };

@@ -305,7 +305,7 @@ fn keys_that_others_can_read_and_keys_of_another_origin_are_refused() {
         &MINIMAL.replace("key_file = \"seal.key\"", ""),
         &[("AUTHSEAL_SEAL__KEY", fs::read_to_string(&key).unwrap().as_str())],
     );
-    assert_eq!(named.seal.signer.name(), "auth.example.com/prod/seal");
+    assert_eq!(named.seal.signer.as_ref().unwrap().name(), "auth.example.com/prod/seal");
 }
 
 /// Each row: what to replace in the minimal configuration, by what, and what must be said of it.
@@ -339,6 +339,18 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("\"json\"", "\"json\"\nstart = \"yesterday\"", "topics.0.start: expected \"log-start\", \"end\" or a moment"),
     ("[seal]", "[alerts]\ntopic = \"a b\"\n[seal]", "alerts.topic: \"a b\" is no topic name"),
     ("[seal]", "[alerts]\ntopic = \"authseal.dead-letters\"\n[seal]", "alerts.topic: is the dead-letter topic as well"),
+    (
+        "[seal]",
+        "[alerts]\nshadow_topic = \"authseal.alerts\"\n[seal]",
+        "alerts.shadow_topic: is the alerts topic as well",
+    ),
+    ("[kafka]", "roles = []\n[kafka]", "roles: names nothing to do"),
+    ("[kafka]", "roles = [\"judge\"]\n[kafka]", "roles"),
+    ("[kafka]", "roles = [\"detect\"]\n[kafka]", "rules.dir: is missing"),
+    ("[kafka]", "[kafka]\ngroup = \"a\"\ndetect_group = \"a\"", "kafka.detect_group: is kafka.group as well"),
+    ("name = \"auth\"", "name = \"auth\"\npartitioned_by = [\"usr\"]", "topics.0.partitioned_by: \"usr\" is no field"),
+    ("[seal]", "[alerts]\nshadow_topic = \"a b\"\n[seal]", "alerts.shadow_topic: \"a b\" is no topic name"),
+    ("[seal]", "[alerts]\nshadow_topic = \"auth\"\n[seal]", "topics.0.format: authseal writes to this topic itself"),
     ("[seal]", "[rules]\ndir = \"none\"\n[seal]", "rules.dir: "),
     ("[seal]", "[seal]\nmax_mib = 49", "seal.max_mib: 49 is not between 1 and 48"),
     ("[seal]", "[seal]\nmemory_mib = 16", "seal.memory_mib: is smaller than one segment"),
@@ -380,6 +392,25 @@ fn values_that_cannot_work_are_refused_one_by_one() {
         assert_eq!(told.lines().count(), 1, "{new}: {told}");
         assert!(told.contains(expected), "{new}: {told}\nbut expected\n{expected}");
     }
+}
+
+#[test]
+fn who_only_judges_needs_rules_and_a_group_of_its_own_and_no_key() {
+    let dir = folder();
+    let with = |roles: &str| {
+        let text = MINIMAL.replace("key_file = \"seal.key\"", "");
+        let text = text.replace("[store]", "[rules]\ndir = \"rules\"\n[store]");
+        parse(&dir, &text.replace("[kafka]", &format!("roles = {roles}\n[kafka]")), &[])
+    };
+    let detect = with("[\"detect\"]").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((detect.kafka.group.as_str(), detect.roles.seal, detect.roles.detect), ("authseal-detect", false, true));
+    assert!(detect.seal.signer.is_none());
+    for roles in ["[\"seal\"]", "[\"seal\", \"detect\"]"] {
+        assert!(with(roles).unwrap_err().to_string().contains("seal.key_file: is missing"));
+    }
+    let seal = good(&dir, &MINIMAL.replace("[kafka]", "roles = [\"seal\"]\n[kafka]"), &[]);
+    assert_eq!((seal.kafka.group.as_str(), seal.roles.detect), ("authseal", false));
+    assert!(!seal.warnings.iter().any(|warning| warning.contains("rules.dir")), "{:?}", seal.warnings);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Stage {
             brokers: self.brokers(),
             alerts: "authseal.alerts".into(),
             dead_letters: Some(LETTERS.into()),
+            shadow: None,
             properties: BTreeMap::new(),
         })
         .unwrap();

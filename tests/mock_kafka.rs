@@ -130,9 +130,17 @@ async fn publishing_errors_say_whether_to_send_again() {
         brokers: kafka.brokers.clone(),
         alerts: "no.such.topic".into(),
         dead_letters: None,
+        shadow: Some("no.such.shadow".into()),
         properties: [("topic.metadata.propagation.max.ms".to_owned(), "1000".to_owned())].into(),
     };
-    let unknown = KafkaPublisher::connect(settings).unwrap().publish(alert("x")).await.unwrap_err();
+    let publisher = KafkaPublisher::connect(settings.clone()).unwrap();
+    let shadow = || Outgoing { stream: Stream::Shadow, ..alert("x") };
+    let unknown = publisher.publish(shadow()).await.unwrap_err();
+    assert!(unknown.to_string().contains("no.such.shadow"), "{unknown}");
+    let without = KafkaPublisher::connect(PublisherSettings { shadow: None, ..settings }).unwrap();
+    let nowhere = without.publish(shadow()).await.unwrap_err();
+    assert!(nowhere.kind() == Kind::Config && nowhere.to_string().contains("alerts.shadow_topic"), "{nowhere}");
+    let unknown = publisher.publish(alert("x")).await.unwrap_err();
     assert_eq!(unknown.kind(), Kind::Config, "{unknown}");
     assert!(unknown.to_string().contains("no.such.topic"), "{unknown}");
 }

@@ -11,6 +11,13 @@ use authseal::{
 };
 use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc, time::Duration};
 
+mod attacks;
+
+/// The ids of the catalogue.
+fn ids() -> Vec<String> {
+    (1..=26).map(|number| format!("AUTH-{number:04}")).collect()
+}
+
 /// The files of `rules/`, with paths below it.
 fn shipped() -> Vec<File> {
     fn walk(folder: &Path, below: &str, files: &mut Vec<File>) {
@@ -39,15 +46,21 @@ fn the_tests_beside_the_rules_pass() {
 #[test]
 fn every_rule_says_who_answers_for_it_and_what_to_do() {
     let rules = RuleSet::load(&shipped()).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!(
-        rules.rules().iter().map(|rule| rule.id.as_str()).collect::<Vec<_>>(),
-        ["AUTH-0001", "AUTH-0002", "AUTH-0003", "AUTH-0004"]
-    );
+    assert_eq!(rules.rules().iter().map(|rule| rule.id.clone()).collect::<Vec<_>>(), ids());
+    let runbooks = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks.md")).unwrap();
     for rule in rules.rules() {
         let said = [&rule.owner, &rule.runbook, &rule.description].iter().all(|text| !text.is_empty());
         assert!(said && !rule.falsepos.is_empty() && !rule.attack.is_empty(), "{rule:?}");
+        assert_eq!(rule.runbook, format!("https://runbooks.example/{}", rule.id));
+        let heading = format!("\n## {} {}\n", rule.id, rule.name);
+        let section = runbooks.split(&heading).nth(1).unwrap_or_else(|| panic!("docs/runbooks.md lacks {heading:?}"));
+        let section = section.split("\n## ").next().unwrap();
+        for part in ["**Meaning.**", "**Triage.**", "**Response.**", "**False positives.**", "**Tuning.**"] {
+            assert!(section.contains(part), "the runbook of {} lacks {part}", rule.id);
+        }
     }
-    assert_eq!(rules.horizon(), std::time::Duration::from_secs(3600 + 120));
+    // what a default replay horizon can rebuild
+    assert_eq!(rules.horizon(), Duration::from_secs(2 * 3600));
 }
 
 /// A rule with everything that an alert can hold, on anything that fails.
@@ -61,6 +74,14 @@ fn context(e, w) { #{ deep: #{ deeper: [1, 2.5, true, (), "\u0000"] }, attribute
 fn title(e, w) { if e.user == () { throw "nobody" } else { `odd: ${e.user}` } }
 "#;
 
+/// A rule whose findings are told again.
+const GROWING: &str = r#"rule("ODD-2", #{
+    name: "growing", severity: LOW, when: activity == ACCOUNT_LOCK, key: [tenant], window: "5m", dedup: "1d",
+    agg: #{ users: distinct(user), first: first(user), rate: rate(), least: min(acr) }, at_least: #{ users: 10 },
+    update_on: "x2",
+});
+"#;
+
 /// Attacks that make every shipped rule fire, and odd records.
 fn attacks() -> Vec<Outcome> {
     let start = 1_796_000_000_000_000;
@@ -69,7 +90,7 @@ fn attacks() -> Vec<Outcome> {
         time: Micros(start + at * 1_000_000),
         source: "okta".into(),
         activity,
-        outcome: if activity == Activity::Logon { Ended::Failure } else { Ended::Success },
+        outcome: Ended::Unknown,
         user: Some(user.as_str().into()),
         src_ip: Some(ip.into()),
         ..AuthEvent::default()
@@ -79,18 +100,15 @@ fn attacks() -> Vec<Outcome> {
     let edges = times.map(|micros| AuthEvent {
         event_id: format!("edge-{micros}").into(),
         time: Micros(micros),
-        outcome: Ended::Unknown,
         user: None,
         ..event(0, Activity::Other, String::new(), "")
     });
     let mut events = edges.to_vec();
-    for n in 0..60 {
-        events.push(event(n, Activity::Logon, format!("stuffed{n}"), "203.0.113.7"));
-        events.push(event(n, Activity::Logon, format!("sprayed{}", n % 12), "2001:db8::1:2"));
-        events.push(event(n, Activity::AccountLock, format!("locked{n}"), "::ffff:192.0.2.1"));
-    }
+    // the first of them is two months old: it must not be late either
+    let mut attacks = attacks::catalogue(start);
+    events.insert(1, attacks.remove(0));
+    events.append(&mut attacks);
     let odd = |time: i64, text: &str| AuthEvent {
-        outcome: Ended::Unknown,
         user_id: Some(text.into()),
         user_kind: UserKind::Service,
         actor: Some(text.into()),
@@ -107,7 +125,8 @@ fn attacks() -> Vec<Outcome> {
         events.push(odd(70, text));
     }
     let mut outcomes: Vec<_> = events.into_iter().map(|event| Outcome::Event(Box::new(event))).collect();
-    outcomes.push(Outcome::Rejection(Rejection::new("trailing_bytes", "3 bytes after the value")));
+    let rejection = || Outcome::Rejection(Rejection::new("trailing_bytes", "3 bytes after the value"));
+    outcomes.extend(std::iter::repeat_with(rejection).take(110));
     outcomes.push(Outcome::Opaque);
     outcomes
 }
@@ -117,6 +136,7 @@ fn attacks() -> Vec<Outcome> {
 fn alerts_of_every_rule_are_json_of_bounded_size() {
     let mut files = shipped();
     files.push(File { path: "odd.rhai".into(), bytes: ODD.into() });
+    files.push(File { path: "growing.rhai".into(), bytes: GROWING.into() });
     let rules = RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}"));
     let mut detector =
         Detector::new(Arc::new(rules), Limits { state_bytes: 8 << 20, lateness: Duration::from_secs(600) });
@@ -128,9 +148,13 @@ fn alerts_of_every_rule_are_json_of_bounded_size() {
     }
     detector.idle(&chain, 1_796_001_000_000, &mut findings);
     let fired: BTreeSet<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
-    assert_eq!(fired.into_iter().collect::<Vec<_>>(), ["AUTH-0001", "AUTH-0002", "AUTH-0003", "AUTH-0004", "ODD-1"]);
+    let own = vec!["AUTHSEAL-RULE-ERROR".into(), "ODD-1".into(), "ODD-2".into()];
+    assert_eq!(fired.into_iter().collect::<Vec<_>>(), [ids(), own].concat());
+    let growing = findings.iter().filter(|finding| finding.rule == "ODD-2").map(|finding| finding.update);
+    assert_eq!(growing.collect::<Vec<_>>(), [0, 1], "10 and 20 of 20 accounts");
     let odd: Vec<_> = findings.iter().filter(|finding| finding.rule == "ODD-1").collect();
-    assert_eq!(odd.len(), 8, "{:?}", odd.iter().map(|finding| &finding.title).collect::<Vec<_>>());
+    // one for each odd record; its functions fail on rejections, and after ten failures in a row it is switched off
+    assert_eq!(odd.len(), 17, "{:?}", odd.iter().map(|finding| &finding.title).collect::<Vec<_>>());
     assert!(odd.iter().all(|finding| !finding.live));
 
     let mut file = std::fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("alerts.ndjson")).unwrap();
@@ -148,13 +172,52 @@ fn alerts_of_every_rule_are_json_of_bounded_size() {
 fn the_rule_in_the_documentation_works() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
     let blocks: Vec<&str> = text.split("```rhai\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let [rule, tests] = blocks[..] else { panic!("docs/rules.md shows a rule and its tests") };
+    let [rule, tests, second, second_tests] = blocks[..] else { panic!("docs/rules.md shows rules and their tests") };
     let list = "# owner: network team\n# expires: 2027-12-31\n";
     let file = |path: &str, text: &str| File { path: path.into(), bytes: text.into() };
-    let files =
-        [file("token_reuse.rhai", rule), file("token_reuse.test.rhai", tests), file("lists/known_clients.txt", list)];
+    let files = [
+        file("token_reuse.rhai", rule),
+        file("token_reuse.test.rhai", tests),
+        file("logon_after_failures.rhai", second),
+        file("logon_after_failures.test.rhai", second_tests),
+        file("lists/known_clients.txt", list),
+    ];
     let failures: Vec<_> = testing::run(&files).into_iter().flat_map(|report| report.failures).collect();
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// What stands between backticks in the first column of the table below this line of docs/rules.md.
+fn examples(below: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
+    let (_, rest) = text.split_once(below).unwrap();
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let first = rows.filter_map(|row| row.split("| ").nth(1).map(ToOwned::to_owned));
+    first.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn every_example_in_the_tables_of_the_documentation_loads() {
+    let list = "# owner: x\n# expires: never\n192.0.2.0/24\n";
+    let load = |text: &str| {
+        let file = |path: &str, text: &str| File { path: path.into(), bytes: text.into() };
+        let lists = ["lists/egress.txt", "lists/vips.txt"].map(|path| file(path, list));
+        RuleSet::load(&[file("t.rhai", text), lists[0].clone(), lists[1].clone()]).err().unwrap_or_default()
+    };
+    let header = "rule(\"D-1\", #{ name: \"x\", severity: LOW, key: [dst_host],";
+    let tests = examples("### `when`");
+    assert_eq!(tests.len(), 43, "{tests:?}");
+    for test in &tests {
+        // fields that stand alone are named beside a test of them
+        let test = if test.contains([' ', '(']) { test.clone() } else { format!("{test}.exists()") };
+        assert_eq!(load(&format!("{header} when: {test} }});")), [], "{test}");
+    }
+    let aggregates = examples("### Aggregates");
+    assert_eq!(aggregates.len(), 15, "{aggregates:?}");
+    for aggregate in aggregates {
+        let more = "window: \"5m\", at_least: #{ n: 2 }, dedup: \"1h\"";
+        let text = format!("{header} when: acr > 1, {more}, agg: #{{ n: count(), a: {aggregate} }} }});");
+        assert_eq!(load(&text), [], "{aggregate}");
+    }
 }
 
 #[test]
@@ -170,7 +233,7 @@ fn every_number_and_test_of_a_shipped_rule_is_held_by_its_tests() {
         ("credential_stuffing", "window:   \"15m\"", "window: \"2h\""),
         ("credential_stuffing", "attempts: 25", "attempts: 24"),
         ("credential_stuffing", "attempts: 25", "attempts: 31"),
-        ("credential_stuffing", "settle:   \"2m\",", ""),
+        ("credential_stuffing", "settle:   \"2m\"", "settle: \"1s\""),
         ("credential_stuffing", "dedup:    \"1h\"", "dedup: \"1m\""),
         ("credential_stuffing", "dedup:    \"1h\"", "dedup: \"1d\""),
         ("credential_stuffing", "w.per_user <= 2 ||", "w.per_user <= 4 ||"),
@@ -191,6 +254,14 @@ fn every_number_and_test_of_a_shipped_rule_is_held_by_its_tests() {
         ("lockout_storm", "at_least: #{ users: 10 }", "at_least: #{ locks: 10 }"),
         ("lockout_storm", "at_least: #{ users: 10 }", "at_least: #{ users: 9 }"),
         ("lockout_storm", "dedup:    \"30m\"", "dedup: \"1m\""),
+        ("rejection_surge", "kind == REJECTION", "kind == REJECTION | activity == LOGON"),
+        ("rejection_surge", "key:      [topic]", "key: [tenant]"),
+        ("rejection_surge", "window:   \"5m\"", "window: \"6m\""),
+        ("rejection_surge", "rejections: 100 ", "rejections: 99 "),
+        ("rejection_surge", "rejections: 100 ", "rejections: 101 "),
+        ("rejection_surge", "dedup:    \"1h\"", "dedup: \"5m\""),
+        ("rejection_surge", "dedup:    \"1h\"", "dedup: \"1d\""),
+        ("rejection_surge", "w.codes == 1", "w.codes >= 1"),
         ("brute_force", "attempts: 20", "attempts: 19"),
         ("brute_force", "attempts: 20", "attempts: 21"),
         ("brute_force", "window:   \"1h\"", "window: \"2h\""),
@@ -213,4 +284,28 @@ fn every_number_and_test_of_a_shipped_rule_is_held_by_its_tests() {
         }
     }
     assert!(unheld.is_empty(), "{}", unheld.join("\n"));
+}
+
+#[test]
+fn the_catalogue_in_the_documentation_is_that_of_the_rules() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
+    let rules = RuleSet::load(&shipped()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| AUTH-"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), rules.rules().len());
+    for (row, rule) in rows.iter().zip(rules.rules()) {
+        let source =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(&rule.path)).unwrap();
+        let body = source.split("\nrule(").nth(1).map_or(source.as_str(), |body| body);
+        assert_eq!((row[0], row[1], row[5]), (rule.id.as_str(), rule.name.as_str(), rule.mode.name()));
+        assert!(body.contains(&format!("[{}]", row[2])), "{}: key {}", rule.id, row[2]);
+        assert!(source.contains(&format!("\"{}\"", row[3])), "{}: looks back {}", rule.id, row[3]);
+        for technique in &rule.attack {
+            let id = technique.sub_technique.as_ref().map_or(&technique.technique, |(id, _)| id);
+            assert!(row[4].split(", ").any(|named| named == id), "{}: {id}", rule.id);
+        }
+    }
 }

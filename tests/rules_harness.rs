@@ -12,6 +12,7 @@ const RULE: &str = r#"rule("H-1", #{
     key: [tenant, src_ip], window: "5m", agg: #{ n: count() }, at_least: #{ n: 3 }, dedup: "1h",
 });
 fn title(e, w) { `${w.n} from ${e.src_ip}` }
+fn context(e, w) { #{ times: w.n, place: #{ ip: e.src_ip }, who: e.user } }
 "#;
 
 fn file(path: &str, text: &str) -> File {
@@ -47,7 +48,8 @@ fn with(body: &str) -> String {
 #[test]
 fn good_tests_pass_and_say_what_they_cover() {
     let reports = run(&with(
-        "t.expect(#{ alerts: 1, severity: LOW, title: \"3 from 192.0.2.1\", key: #{ src_ip: \"192.0.2.1\" } });",
+        "t.expect(#{ alerts: 1, severity: LOW, title: \"3 from 192.0.2.1\", key: #{ src_ip: \"192.0.2.1\" }, \
+         context: #{ times: 3, who: () } });",
     ));
     assert!(reports.iter().all(TestReport::passed), "{reports:#?}");
     let told: Vec<_> =
@@ -76,6 +78,9 @@ fn wrong_expectations_are_told_with_their_place_and_the_reason() {
             "7:3: expected key src_ip to be \"x\", it is \"192.0.2.1\"",
         ),
         ("t.expect(#{ alerts: 1, key: #{ src_pi: \"x\" } });", "the key of H-1 has no src_pi: did you mean `src_ip`?"),
+        ("t.expect(#{ alerts: 1, context: #{ times: 4 } });", "7:3: expected context times to be 4, it is 3"),
+        ("t.expect(#{ alerts: 1, context: #{ time: 3 } });", "the context of H-1 has no time: did you mean `times`?"),
+        ("t.expect(#{ alerts: 1, context: 3 });", "context is a map"),
         ("t.expect(#{ alert: 1 });", "expect knows no `alert`: did you mean `alerts`?"),
         ("t.expect(#{ title: \"x\" });", "expect needs the number of alerts"),
         ("t.at(0, event(#{ usr: \"x\" }));", "events have no field `usr`: did you mean `user`?"),
@@ -90,6 +95,23 @@ fn wrong_expectations_are_told_with_their_place_and_the_reason() {
         assert_eq!(found.len(), 1, "{body}: {found:#?}");
         assert!(found[0].starts_with("auth/harness.test.rhai:") && found[0].contains(wanted), "{body}: {found:#?}");
     }
+}
+
+#[test]
+fn updates_are_counted_apart_from_alerts() {
+    let grows = |wanted: i64| {
+        let rule = RULE.replace("dedup: \"1h\"", "dedup: \"1h\", update_on: \"x2\"");
+        let tests = with(&format!(
+            "for i in 10..19 {{ t.at(i, bad(\"192.0.2.1\")); }}\n\
+             t.expect(#{{ alerts: 1, title: \"3 from\", updates: {wanted} }});"
+        ));
+        let list = file("lists/egress.txt", "# owner: x\n# expires: never\n");
+        let files = [file("harness.rhai", &rule), file("harness.test.rhai", &tests), list];
+        testing::run(&files).iter().flat_map(|report| &report.failures).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(grows(2), Vec::<String>::new(), "twelve are three, six, and twelve");
+    let found = grows(1);
+    assert!(found.len() == 1 && found[0].contains("expected 1 updates of H-1, got 2"), "{found:?}");
 }
 
 #[test]

@@ -16,10 +16,17 @@ use std::{collections::BTreeSet, io::Write, path::Path, sync::Arc, time::Duratio
 const NOW: i64 = 1_796_000_000_000;
 
 fn rules() -> Arc<RuleSet> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
-    let names = ["credential_stuffing", "password_spray", "lockout_storm", "brute_force"];
-    let paths = names.iter().map(|name| format!("{name}.rhai")).chain(["lists/trusted_egress.txt".into()]);
-    let files: Vec<File> = paths.map(|path| File { bytes: std::fs::read(folder.join(&path)).unwrap(), path }).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let mut files = Vec::new();
+    for folder in ["", "lists/"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let path = format!("{folder}{}", entry.file_name().to_str().unwrap());
+                files.push(File { path, bytes: std::fs::read(entry.path()).unwrap() });
+            }
+        }
+    }
     Arc::new(RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
@@ -119,6 +126,12 @@ fn the_attackers_of_the_sample_are_named() {
         assert!(sprayed.contains(source), "{sprayed:?}");
     }
     assert_eq!(named(&findings, "AUTH-0001"), texts(&[]), "nobody replays a list of credentials here");
+    let fired: BTreeSet<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+    assert_eq!(
+        fired,
+        BTreeSet::from(["AUTH-0002", "AUTH-0004"]),
+        "and nobody got in, nor is one account tried by many"
+    );
     let root = findings.iter().find(|f| f.rule == "AUTH-0004" && f.key[1].1 == "183.62.140.253").unwrap();
     assert_eq!(root.title, "Brute force from 183.62.140.253: 20 failed logons on 3 accounts within an hour");
 

@@ -28,16 +28,24 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "merkle",
             "note",
             "segment",
+            "sigma",
             "store_info",
         ],
     ),
     ("edges", &["publish", "source", "store"]),
-    ("workflows", &["audit", "ingest"]),
+    ("workflows", &["audit", "backtest", "ingest"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];
 
 /// Pairs that never import each other although they share a layer.
-const STRANGERS: [(&str, &str); 2] = [("audit", "ingest"), ("ingest", "audit")];
+const STRANGERS: [(&str, &str); 6] = [
+    ("audit", "ingest"),
+    ("ingest", "audit"),
+    ("audit", "backtest"),
+    ("backtest", "audit"),
+    ("backtest", "ingest"),
+    ("ingest", "backtest"),
+];
 /// Workflows are written against contracts: surfaces choose among these.
 const CONCRETE: [&str; 6] =
     ["source::kafka", "publish::kafka", "store::s3", "store::dir", "store::memory", "store::open"];

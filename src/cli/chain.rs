@@ -104,8 +104,12 @@ fn brokers(config: &Config, args: &Reset) -> Result<BTreeMap<i32, Broker>, Failu
 async fn reset(config: &Config, args: &Reset, brokers: BTreeMap<i32, Broker>) -> Result<u8, Failure> {
     let clock = wire::clock();
     let store = wire::open_store(config, &clock).await?;
-    let signer = crate::note::Signer::parse(&config.seal.signer.secret_text())?;
-    let resetter = Resetter::new(store, signer, clock, wire::options(config)?);
+    let signer = config.seal.signer.as_ref().ok_or_else(|| {
+        Failure::usage("this configuration only judges (roles): use one that seals, with its signing key")
+    })?;
+    let signer = crate::note::Signer::parse(&signer.secret_text())?;
+    let (rules, _) = wire::load_rules(config)?;
+    let resetter = Resetter::new(store, signer, clock, wire::options(config, rules)?);
     let (mut text, mut told, mut opened, mut due) = (String::new(), Vec::new(), 0, 0);
     for (partition, broker) in brokers {
         let place = TopicPartition::new(args.topic.as_str(), partition);

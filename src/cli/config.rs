@@ -96,7 +96,8 @@ fn connections(config: &Config) -> String {
     // writing to a string cannot fail
     let _ = writeln!(text, "  Kafka             {} ({encrypted}), group {}", config.kafka.brokers, config.kafka.group);
     let _ = writeln!(text, "  topics read       {}", topics.join(", "));
-    let _ = writeln!(text, "  topics written    {}, {}", config.alerts_topic, config.dead_letters_topic);
+    let shadow = config.shadow_topic.as_ref().map(|topic| format!(", {topic}")).unwrap_or_default();
+    let _ = writeln!(text, "  topics written    {}, {}{shadow}", config.alerts_topic, config.dead_letters_topic);
     let _ = writeln!(text, "  store             {}", config.store.spec);
     let _ = writeln!(text, "  would listen on   http://{}", config.http);
     text

@@ -323,6 +323,7 @@ fn publish(config: &Config, select: &Select, plan: Plan<'_>) -> Result<Outcome, 
         brokers: config.kafka.brokers.clone(),
         alerts: config.alerts_topic.clone(),
         dead_letters: None,
+        shadow: None,
         properties: config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -10,7 +10,9 @@ pub mod demo;
 pub mod exit;
 pub mod keys;
 mod letters_select;
+mod reload;
 pub mod rules;
+pub mod rules_import;
 pub mod run;
 pub mod verify;
 pub mod wire;
@@ -68,7 +70,7 @@ enum Command {
     Verify(verify::Args),
     /// Make and show the keys that sign the evidence
     Keys(keys::Args),
-    /// Check, test and list rules
+    /// Write, check, test, explain, backtest, list and import rules
     Rules(rules::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),

@@ -1,18 +1,25 @@
 //! `authseal rules`: what the rules engine says about a folder of rules, for people and programs.
 
+mod backtest;
+mod explain;
+mod fresh;
+mod junit;
+mod listing;
+
 use super::{
     exit::{self, Failure},
-    print, print_json,
+    print, print_json, rules_import,
 };
 use crate::{
     artifact::File,
-    detect::{Problem, RuleInfo, RuleSet, Technique, testing},
+    detect::{Problem, RuleSet, testing},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 /// A rule file, a list or a test is never larger.
@@ -24,9 +31,15 @@ const MAX_DEPTH: usize = 8;
 
 const EXAMPLES: &str = "\
 Examples:
+  authseal rules new ACME-0007 \"Refresh token used again\"
   authseal rules check rules/
-  authseal rules test rules/ --json
-  authseal rules list rules/";
+  authseal rules test rules/ --junit rules.xml
+  authseal rules explain --rule ACME-0007 events.ndjson
+  authseal rules backtest --rule ACME-0007 s3://evidence/prod
+  authseal rules list rules/
+  authseal rules import sigma/okta_failed_logins.yml --dir rules/
+
+docs/rules.md says how rules are written, docs/rules-workflow.md how they get from an idea to mode \"live\".";
 
 /// What the command is told.
 #[derive(Debug, clap::Args)]
@@ -38,17 +51,34 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compile all rules and lists; report every problem at its place
+    /// Write a new rule and its tests, to begin with
+    New(fresh::Args),
+    /// Compile all rules, lists and exceptions; report every problem at its place
     Check(Folder),
     /// Run the tests beside the rules (*.test.rhai)
-    Test(Folder),
+    Test(Test),
+    /// Say what rules make of events, and why
+    Explain(explain::Args),
+    /// Say what rules would have found in sealed records
+    Backtest(backtest::Args),
     /// List the rules
     List(Folder),
+    /// Make rules of Sigma rules and correlations
+    Import(Box<rules_import::Args>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Test {
+    #[command(flatten)]
+    folder: Folder,
+    /// Write the results to this file too, as JUnit XML for CI servers
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 struct Folder {
-    /// Folder with *.rhai and lists/*.txt
+    /// Folder with *.rhai, lists/*.txt and exceptions/*.toml
     #[arg(value_name = "DIR", default_value = "rules")]
     dir: PathBuf,
     /// Print JSON
@@ -59,9 +89,13 @@ struct Folder {
 /// Runs it.
 pub fn main(args: Args) -> Result<u8, Failure> {
     match args.command {
+        Command::New(args) => fresh::new(&args),
         Command::Check(folder) => check(&folder),
-        Command::Test(folder) => test(&folder),
-        Command::List(folder) => list(&folder),
+        Command::Test(args) => test(&args.folder, args.junit.as_deref()),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Backtest(args) => backtest::backtest(&args),
+        Command::List(folder) => listing::list(&folder),
+        Command::Import(args) => rules_import::main(&args),
     }
 }
 
@@ -70,22 +104,42 @@ fn check(folder: &Folder) -> Result<u8, Failure> {
         Ok(rules) => rules,
         Err(problems) => return report(&folder.dir, &problems, folder.json),
     };
+    let mut review = rules.review(jiff::Timestamp::now().as_millisecond());
+    review.warnings.extend(rules.warnings());
+    if !review.problems.is_empty() {
+        return report(&folder.dir, &review.problems, folder.json);
+    }
     let (count, lists, digest, horizon) = (rules.rules().len(), rules.lists().len(), rules.bundle().0, rules.horizon());
+    let exceptions = rules.exceptions().entries().len();
     if folder.json {
+        let warnings: Vec<Value> = review.warnings.iter().map(|problem| problem_json(&folder.dir, problem)).collect();
         print_json(&json!({
-            "ok": true, "rules": count, "lists": lists, "digest": digest, "horizon_seconds": horizon.as_secs(),
-            "problems": [],
+            "ok": true, "rules": count, "lists": lists, "exceptions": exceptions, "digest": digest,
+            "horizon_seconds": horizon.as_secs(), "problems": [], "warnings": warnings,
         }))?;
     } else {
+        for warning in &review.warnings {
+            eprintln!("warning: {}", shown(&folder.dir, warning));
+        }
         let horizon = crate::config::show_duration(horizon);
-        print(&format!("good: {count} rules, {lists} lists, replay of {horizon} needed, digest {digest}"))?;
+        let excepted = match exceptions {
+            0 => String::new(),
+            count => format!("{count} exceptions and silences, "),
+        };
+        print(&format!("good: {count} rules, {lists} lists, {excepted}replay of {horizon} needed, digest {digest}"))?;
     }
     Ok(exit::GOOD)
 }
 
 /// Runs all tests. Rules that fail their tests must not go live: the code is that of a wrong configuration.
-fn test(folder: &Folder) -> Result<u8, Failure> {
-    let reports = testing::run(&read(&folder.dir)?);
+fn test(folder: &Folder, junit: Option<&Path>) -> Result<u8, Failure> {
+    let (files, began) = (read(&folder.dir)?, Instant::now());
+    let reports = testing::run(&files);
+    if let Some(path) = junit {
+        let seen = |path: &str| folder.dir.join(path).display().to_string();
+        let xml = junit::xml(&reports, began.elapsed().as_secs_f64(), seen);
+        std::fs::write(path, xml).map_err(|e| Failure::usage(format!("--junit: writing {}: {e}", path.display())))?;
+    }
     let failed = reports.iter().filter(|report| !report.passed()).count();
     if folder.json {
         let tests: Vec<Value> = reports
@@ -116,50 +170,12 @@ fn test(folder: &Folder) -> Result<u8, Failure> {
     Ok(if failed == 0 { exit::GOOD } else { exit::USAGE })
 }
 
-fn list(folder: &Folder) -> Result<u8, Failure> {
-    let rules = match RuleSet::load(&read(&folder.dir)?) {
-        Ok(rules) => rules,
-        Err(problems) => return report(&folder.dir, &problems, folder.json),
-    };
-    if folder.json {
-        let all: Vec<Value> = rules.rules().iter().map(rule_json).collect();
-        print_json(&json!({ "digest": rules.bundle().0, "rules": all }))?;
-        return Ok(exit::GOOD);
+/// Fails if a rule that was asked for is not there.
+fn known_rules(rules: &RuleSet, wanted: &[String]) -> Result<(), Failure> {
+    match wanted.iter().find(|id| !rules.rules().iter().any(|rule| rule.id == **id)) {
+        Some(id) => Err(Failure::usage(format!("--rule: there is no rule {id}: `authseal rules list` shows all"))),
+        None => Ok(()),
     }
-    let row = |rule: &RuleInfo| {
-        [
-            rule.id.clone(),
-            rule.mode.name().to_owned(),
-            rule.severity.name().to_lowercase(),
-            rule.status.name().to_owned(),
-            attack(rule).join(" "),
-            rule.name.clone(),
-        ]
-    };
-    let mut rows = vec![["ID", "MODE", "SEVERITY", "STATUS", "ATTACK", "NAME"].map(str::to_owned)];
-    rows.extend(rules.rules().iter().map(row));
-    let widths: Vec<usize> = (0..6).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    print(&rows.iter().map(line).collect::<Vec<_>>().join("\n"))?;
-    Ok(exit::GOOD)
-}
-
-fn rule_json(rule: &RuleInfo) -> Value {
-    json!({
-        "id": rule.id, "name": rule.name, "version": rule.version, "mode": rule.mode.name(),
-        "status": rule.status.name(), "severity": rule.severity.name(), "attack": attack(rule),
-        "owner": rule.owner, "runbook": rule.runbook, "falsepos": rule.falsepos,
-        "description": rule.description, "path": rule.path, "digest": rule.digest,
-    })
-}
-
-/// `TA0006/T1110.004`, as rules write it.
-fn attack(rule: &RuleInfo) -> Vec<String> {
-    let id = |t: &Technique| t.sub_technique.as_ref().map_or(t.technique.clone(), |(id, _)| id.clone());
-    rule.attack.iter().map(|t| format!("{}/{}", t.tactic, id(t))).collect()
 }
 
 fn report(dir: &Path, problems: &[Problem], json: bool) -> Result<u8, Failure> {
@@ -172,7 +188,7 @@ fn report(dir: &Path, problems: &[Problem], json: bool) -> Result<u8, Failure> {
 }
 
 /// Shows a problem as compilers do: `path:line:column: message`, the path as seen from here.
-fn shown(dir: &Path, problem: &Problem) -> String {
+pub(super) fn shown(dir: &Path, problem: &Problem) -> String {
     let path = dir.join(&problem.path).display().to_string();
     Problem { path, ..problem.clone() }.to_string()
 }
@@ -189,15 +205,28 @@ fn is_rule(path: &str) -> bool {
     path.ends_with(".rhai") && !path.ends_with(".test.rhai")
 }
 
-/// Reads the rules, tests and lists of a folder: `*.rhai` at any depth and `lists/*.txt`, by path with slashes. What
-/// begins with a dot is passed over: that is where Kubernetes keeps the versions of a mounted folder.
+/// Whether a file of the folder belongs to the rules.
+fn is_ours(path: &str) -> bool {
+    let below = |folder: &str, ending: &str| path.starts_with(folder) && path.ends_with(ending);
+    path.ends_with(".rhai") || below("lists/", ".txt") || below("exceptions/", ".toml")
+}
+
+/// Reads the rules, tests, lists and exceptions of a folder: `*.rhai` at any depth, `lists/*.txt` and
+/// `exceptions/*.toml`, by path with slashes. What begins with a dot is passed over: that is where Kubernetes keeps the
+/// versions of a mounted folder.
 pub fn read(dir: &Path) -> Result<Vec<File>, Failure> {
-    let mut files = Vec::new();
-    walk(dir, "", 0, &mut files)?;
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let files = files(dir)?;
     if !files.iter().any(|file| is_rule(&file.path)) {
         return Err(Failure::usage(format!("{} holds no rules (*.rhai)", dir.display())));
     }
+    Ok(files)
+}
+
+/// The same, of a folder that may hold no rules yet.
+pub(super) fn files(dir: &Path) -> Result<Vec<File>, Failure> {
+    let mut files = Vec::new();
+    walk(dir, "", 0, &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
@@ -219,7 +248,7 @@ fn walk(dir: &Path, below: &str, depth: usize, files: &mut Vec<File>) -> Result<
         let meta = std::fs::metadata(&path).map_err(|e| cannot(&path, &e))?;
         if meta.is_dir() {
             walk(&path, &format!("{shown}/"), depth + 1, files)?;
-        } else if name.ends_with(".rhai") || (shown.starts_with("lists/") && name.ends_with(".txt")) {
+        } else if is_ours(&shown) {
             if meta.len() > MAX_FILE {
                 return Err(cannot(&path, &"it is larger than 4 MiB"));
             }

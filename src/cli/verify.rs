@@ -63,7 +63,7 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     {
         return Err(Failure::usage(format!("{} is not a folder", path.display())));
     }
-    let keys = args.verifiers()?;
+    let keys = verifiers(&args.keys)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let store = store::open(&spec).await?;
@@ -96,26 +96,26 @@ impl Args {
         options.progress = Some(progress);
         options
     }
+}
 
-    /// The keys that may have signed. A text with two plus signs is a key; everything else is a file.
-    fn verifiers(&self) -> Result<Verifiers, Failure> {
-        let mut lines = String::new();
-        for key in &self.keys {
-            if key.matches('+').count() >= 2 && !Path::new(key).exists() {
-                lines.push_str(key);
-            } else {
-                let text = std::fs::read_to_string(key)
-                    .map_err(|e| Failure::usage(format!("--key: {key} is no verifier key, and no file: {e}")))?;
-                lines.push_str(&text);
-            }
-            lines.push('\n');
+/// The keys that may have signed. A text with two plus signs is a key; everything else is a file.
+pub(crate) fn verifiers(keys: &[String]) -> Result<Verifiers, Failure> {
+    let mut lines = String::new();
+    for key in keys {
+        if key.matches('+').count() >= 2 && !Path::new(key).exists() {
+            lines.push_str(key);
+        } else {
+            let text = std::fs::read_to_string(key)
+                .map_err(|e| Failure::usage(format!("--key: {key} is no verifier key, and no file: {e}")))?;
+            lines.push_str(&text);
         }
-        if lines.contains("PRIVATE+KEY") {
-            let message = "--key: that is a secret key: verifiers need what `authseal keys show` prints of it";
-            return Err(Failure::usage(message));
-        }
-        Verifiers::parse(&lines).map_err(|e| Failure { code: exit::USAGE, message: e.context("--key").to_string() })
+        lines.push('\n');
     }
+    if lines.contains("PRIVATE+KEY") {
+        let message = "--key: that is a secret key: verifiers need what `authseal keys show` prints of it";
+        return Err(Failure::usage(message));
+    }
+    Verifiers::parse(&lines).map_err(|e| Failure { code: exit::USAGE, message: e.context("--key").to_string() })
 }
 
 /// Shows how far the audit is, where somebody looks.
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn a_secret_key_is_refused_where_a_verifier_key_belongs() {
-        let secret = args(&["store", "--key", "PRIVATE+KEY+a/seal+00000000+AA"]).verifiers();
+        let secret = verifiers(&args(&["store", "--key", "PRIVATE+KEY+a/seal+00000000+AA"]).keys);
         assert!(secret.err().unwrap().message.contains("secret key"));
-        let absent = args(&["store", "--key", "no-such-file"]).verifiers();
+        let absent = verifiers(&args(&["store", "--key", "no-such-file"]).keys);
         assert!(absent.err().unwrap().message.contains("no-such-file"));
     }
 }

@@ -3,17 +3,20 @@
 use super::run::Stop;
 use crate::{
     artifact::File,
-    cli::rules,
-    config::{Config, Start, show_duration},
-    decode::Decoder,
+    cli::{
+        reload::{self, Watcher},
+        rules,
+    },
+    config::{Config, Start},
+    decode::{Decoder, Format},
     detect::{Limits, RuleSet},
     error::{Error, Result},
     health::Health,
     ingest::{
-        self, Begin, Clock, Options, Parts, SealOptions, Topic,
+        self, Begin, Clock, Live, Options, Parts, Roles, SealOptions, Topic,
         status::{Notice, Status},
     },
-    note::Verifiers,
+    note::{Signer, Verifiers},
     publish::kafka::{KafkaPublisher, PublisherSettings},
     source::kafka::{KafkaSettings, KafkaSource},
     store::{self, Store, StoreSpec, selftest},
@@ -32,9 +35,13 @@ pub fn clock() -> Clock {
 
 /// Connects everything, says to what, and runs until `stop`. An error if anything that was read could not be sealed.
 pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) -> Result<()> {
+    // from here on SIGHUP asks for a look at the rules; it ends nothing, also where there are none
+    drop(reload::hangups()?);
     let clock = clock();
     let store = open_store(&config, &clock).await?;
-    let options = options(&config)?;
+    let (rules, files) = load_rules(&config)?;
+    let roles = config.roles;
+    let mut options = options(&config, rules)?;
     let (rules, decode) = (options.rules.bundle().0, options.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
     let properties: std::collections::BTreeMap<String, String> =
@@ -49,17 +56,21 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         brokers: config.kafka.brokers.clone(),
         alerts: config.alerts_topic.clone(),
         dead_letters: Some(config.dead_letters_topic.clone()),
+        shadow: config.shadow_topic.clone(),
         properties,
     })?;
     tracing::info!(
         brokers = config.kafka.brokers,
         group = config.kafka.group,
+        seal = roles.seal,
+        detect = roles.detect,
         topics = config.topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(","),
         alerts = config.alerts_topic,
+        shadow = config.shadow_topic,
         dead_letters = config.dead_letters_topic,
         "reading from Kafka"
     );
-    let signer = crate::note::Signer::parse(&config.seal.signer.secret_text())?;
+    let signer = signer(&config)?;
     let parts = Parts {
         source: Box::new(source),
         store,
@@ -69,7 +80,15 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         clock,
     };
     let status = Arc::new(Status::new(health, log));
+    let mut watching = tokio::task::JoinSet::new();
+    if let Some(dir) = config.rules.dir.clone().filter(|_| roles.detect) {
+        let (horizon, every) = (config.rules.replay_horizon, config.rules.reload);
+        let (watcher, changes) = Watcher::new(dir, horizon, status.clone(), options.rules.clone(), &files);
+        options.live.changes = Some(changes);
+        watching.spawn(watcher.watch(every));
+    }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
+    watching.abort_all();
     if !summary.published {
         tracing::warn!("not every finding and dead letter was acknowledged: the next start publishes them again");
     }
@@ -88,13 +107,31 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     Ok(())
 }
 
+/// The key that signs. A process that only judges has none, and is given one that nobody knows and that signs nothing.
+fn signer(config: &Config) -> Result<Signer> {
+    match &config.seal.signer {
+        Some(signer) => Signer::parse(&signer.secret_text()),
+        None => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
+            Signer::from_seed(&format!("{}/nobody", config.origin), seed)
+        }
+    }
+}
+
 /// Opens the store, tries what it promises, and binds it to the origin.
 pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>> {
-    if let StoreSpec::Dir(path) = &config.store.spec {
+    if let StoreSpec::Dir(path) = &config.store.spec
+        && config.roles.seal
+    {
         std::fs::create_dir_all(path)
             .map_err(|e| Error::config(format!("store.path: creating {}", path.display())).caused_by(e))?;
     }
     let store = store::open(&config.store.spec).await?;
+    if !config.roles.seal {
+        tracing::info!(store = store.describe(), "the store is listed here, and nothing is written to it");
+        return Ok(store);
+    }
     let ask = selftest::Ask {
         lock: config.store.retention.mode,
         confirm_compliance: config.store.confirm_compliance,
@@ -110,7 +147,7 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn
 }
 
 /// The settings of the workflow.
-pub(super) fn options(config: &Config) -> Result<Options> {
+pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
     let mut random = [0; 32];
     let key = match &config.seal.withhold_key {
         Some(key) => key.bytes(),
@@ -138,8 +175,9 @@ pub(super) fn options(config: &Config) -> Result<Options> {
         cluster: config.cluster.clone(),
         instance: config.instance.clone(),
         topics,
-        rules: load_rules(config)?,
+        rules,
         limits: Limits { state_bytes: config.rules.state_bytes, lateness: config.rules.lateness },
+        live: live(config),
         seal: SealOptions {
             max_records: seal.max_records,
             max_bytes: seal.max_bytes,
@@ -160,25 +198,29 @@ pub(super) fn options(config: &Config) -> Result<Options> {
     })
 }
 
-/// The rules of the folder that is configured; every problem is named.
-fn load_rules(config: &Config) -> Result<Arc<RuleSet>> {
-    let Some(dir) = &config.rules.dir else { return Ok(Arc::new(RuleSet::empty())) };
-    let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
-    let rules = RuleSet::load(&files).map_err(|problems| {
-        let place = |at: Option<(usize, usize)>| at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-        let lines: Vec<String> =
-            problems.iter().map(|p| format!("{}/{}{}: {}", dir.display(), p.path, place(p.at), p.message)).collect();
-        Error::config(lines.join("\n"))
-    })?;
-    let needed = rules.horizon();
-    if needed > config.rules.replay_horizon {
-        let (set, needed) = (show_duration(config.rules.replay_horizon), show_duration(needed));
-        return Err(Error::config(format!(
-            "rules.replay_horizon is {set}, but the rules look back {needed}: raise it, or a restart would forget what \
-             they know",
-        )));
+/// How rules are run: what is opaque is read without being judged, so it is partitioned by nothing.
+fn live(config: &Config) -> Live {
+    let known = config.topics.iter().filter_map(|topic| match topic.spec.format {
+        Format::Opaque => Some((topic.name.clone(), Vec::new())),
+        _ if topic.partitioned_by.is_empty() => None,
+        _ => Some((topic.name.clone(), topic.partitioned_by.clone())),
+    });
+    Live {
+        roles: Roles { seal: config.roles.seal, detect: config.roles.detect },
+        shadow: config.shadow_topic.is_some(),
+        changes: None,
+        partitioned_by: known.collect(),
     }
-    Ok(Arc::new(rules))
+}
+
+/// The rules of the folder that is configured, with its files; every problem is named.
+pub(super) fn load_rules(config: &Config) -> Result<(Arc<RuleSet>, Vec<File>)> {
+    let Some(dir) = config.rules.dir.as_ref().filter(|_| config.roles.detect) else {
+        return Ok((Arc::new(RuleSet::empty()), Vec::new()));
+    };
+    let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
+    let rules = reload::load(dir, &files, config.rules.replay_horizon)?;
+    Ok((Arc::new(rules), files))
 }
 
 /// What is worth a line in the log.
@@ -203,6 +245,13 @@ fn log(notice: &Notice<'_>) {
         Notice::Finding(finding) => {
             tracing::info!(uid = finding.uid, live = finding.live, at = %finding.position, "{}", finding.title);
         }
+        Notice::Rules { digest, replaced } => tracing::info!(
+            digest = %digest.hex(),
+            kept = replaced.kept.join(","),
+            begun = replaced.begun.join(","),
+            gone = replaced.gone.join(","),
+            "other rules are in force"
+        ),
         Notice::Stopped { partition, error } => tracing::error!(%partition, "stopped: {error}"),
         Notice::Revoked { partition } => tracing::info!(%partition, "partition went to another instance"),
         Notice::Trouble { part, error } => tracing::warn!(part, "{error}"),

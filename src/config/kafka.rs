@@ -1,6 +1,7 @@
 //! `[kafka]`: how to reach the cluster, and which librdkafka properties are passed through.
 
 use super::{
+    Roles,
     check::Check,
     problem::Origin,
     secret::{REDACTED, Secret},
@@ -36,7 +37,7 @@ const OWN: [(&str, &str); 6] = [
 pub struct Kafka {
     /// `host:port`, comma separated.
     pub brokers: String,
-    /// Consumer group.
+    /// Consumer group: that of `roles`.
     pub group: String,
     /// Static membership, if wanted.
     pub instance_id: Option<String>,
@@ -70,7 +71,7 @@ fn is_secret(name: &str) -> bool {
         && ["password", "secret", "passphrase", "key.pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }
 
-pub(super) fn resolve(settings: KafkaSettings, check: &mut Check<'_>) -> Kafka {
+pub(super) fn resolve(settings: KafkaSettings, roles: Roles, check: &mut Check<'_>) -> Kafka {
     let brokers = match settings.brokers {
         Some(brokers) => {
             for broker in &brokers.0 {
@@ -87,7 +88,12 @@ pub(super) fn resolve(settings: KafkaSettings, check: &mut Check<'_>) -> Kafka {
         }
     };
     let group = settings.group.unwrap_or_else(|| "authseal".into());
-    let mut names = vec![("kafka.group", &group)];
+    // who only judges reads everything, whoever seals what: in a group of its own
+    let detect_group = settings.detect_group.unwrap_or_else(|| format!("{group}-detect"));
+    if detect_group == group {
+        check.wrong("kafka.detect_group", "is kafka.group as well: they would take each other's partitions");
+    }
+    let mut names = vec![("kafka.group", &group), ("kafka.detect_group", &detect_group)];
     names.extend(settings.instance_id.as_ref().map(|id| ("kafka.instance_id", id)));
     for (setting, name) in names {
         if !(1..=249).contains(&name.len()) || !name.bytes().all(|c| c.is_ascii_graphic()) {
@@ -126,6 +132,7 @@ pub(super) fn resolve(settings: KafkaSettings, check: &mut Check<'_>) -> Kafka {
     if let Some(password) = check.secret("kafka.password", settings.password, settings.password_file.as_deref()) {
         properties.insert("sasl.password".into(), password);
     }
+    let group = if roles.seal { group } else { detect_group };
     Kafka { brokers, group, instance_id: settings.instance_id, queue_bytes: queue_mib << 20, properties }
 }
 

@@ -37,6 +37,15 @@ use std::{
 /// The name of the file when none is given.
 pub const DEFAULT_FILE: &str = "authseal.toml";
 
+/// What a process does. At least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It seals.
+    pub seal: bool,
+    /// It judges.
+    pub detect: bool,
+}
+
 /// Everything `authseal run` needs to know. Valid, and fixed for the life of the process.
 pub struct Config {
     /// Where it was read from.
@@ -47,12 +56,16 @@ pub struct Config {
     pub cluster: String,
     /// Name of this process in manifests.
     pub instance: String,
+    /// What this process does: seal, judge, or both.
+    pub roles: Roles,
     /// How to reach Kafka.
     pub kafka: Kafka,
     /// What to read; at least one, names unique.
     pub topics: Vec<Topic>,
     /// Topic of the alerts.
     pub alerts_topic: String,
+    /// Topic of the findings of rules in mode shadow; without one they are only counted.
+    pub shadow_topic: Option<String>,
     /// Topic of the dead letters.
     pub dead_letters_topic: String,
     /// Rules.
@@ -80,12 +93,14 @@ pub struct Rules {
     pub lateness: Duration,
     /// Bytes of state over all rules.
     pub state_bytes: usize,
+    /// How often the folder is looked at for changes; zero: only when asked.
+    pub reload: Duration,
 }
 
 /// When a segment is sealed, and how.
 pub struct Seal {
-    /// The key that signs, its name `<origin>/seal`.
-    pub signer: Signer,
+    /// The key that signs, its name `<origin>/seal`. Never missing where anything is sealed.
+    pub signer: Option<Signer>,
     /// The destroyable key of withheld values and pseudonyms. Without one, whoever seals makes up a key and forgets it:
     /// withheld values can then never be compared with anything, and no topic may have `keep = "event"`.
     pub withhold_key: Option<Key32>,

@@ -1,7 +1,7 @@
 //! A resolved configuration for people and programs, secrets redacted.
 
 use super::{Config, Start, Topic, secret::REDACTED, units::show};
-use crate::{decode::Format, store::StoreSpec};
+use crate::{decode::Format, note::Signer, store::StoreSpec};
 use serde_json::{Map, Value, json};
 
 pub(super) fn to_json(config: &Config) -> Value {
@@ -21,6 +21,7 @@ pub(super) fn to_json(config: &Config) -> Value {
         "origin": config.origin,
         "cluster": config.cluster,
         "instance": config.instance,
+        "roles": roles(config),
         "kafka": {
             "brokers": config.kafka.brokers,
             "group": config.kafka.group,
@@ -29,17 +30,18 @@ pub(super) fn to_json(config: &Config) -> Value {
             "properties": properties,
         },
         "topics": config.topics.iter().map(topic).collect::<Vec<_>>(),
-        "alerts": { "topic": config.alerts_topic },
+        "alerts": { "topic": config.alerts_topic, "shadow_topic": config.shadow_topic },
         "dead_letters": { "topic": config.dead_letters_topic },
         "rules": {
             "dir": config.rules.dir,
             "replay_horizon": show(config.rules.replay_horizon),
             "lateness": show(config.rules.lateness),
             "state_mib": config.rules.state_bytes >> 20,
+            "reload": show(config.rules.reload),
         },
         "seal": {
-            "key": REDACTED,
-            "verifier_key": seal.signer.verifier_key(),
+            "key": seal.signer.as_ref().map(|_| REDACTED),
+            "verifier_key": seal.signer.as_ref().map(Signer::verifier_key),
             "withhold_key": seal.withhold_key.as_ref().map(|_| REDACTED),
             "max_records": seal.max_records,
             "max_mib": seal.max_bytes >> 20,
@@ -61,6 +63,11 @@ pub(super) fn to_json(config: &Config) -> Value {
         "log": { "format": if config.log.json { "json" } else { "text" }, "level": config.log.level },
         "warnings": config.warnings,
     })
+}
+
+fn roles(config: &Config) -> Vec<&'static str> {
+    let all = [("seal", config.roles.seal), ("detect", config.roles.detect)];
+    all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
 }
 
 fn topic(topic: &Topic) -> Value {
@@ -92,5 +99,6 @@ fn topic(topic: &Topic) -> Value {
         "secret_fields": topic.spec.secret_fields,
         "gaps": if topic.gaps_expected { "expected" } else { "none" },
         "start": start,
+        "partitioned_by": topic.partitioned_by,
     })
 }

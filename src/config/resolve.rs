@@ -2,7 +2,7 @@
 //! else; `authseal.example.toml` states them and a test compares.
 
 use super::{
-    Config, Log, Rules, Seal, check::Check, kafka, problem::Problem, secret::Key32, settings::*, store, topics,
+    Config, Log, Roles, Rules, Seal, check::Check, kafka, problem::Problem, secret::Key32, settings::*, store, topics,
     tree::Node, units,
 };
 use crate::{note::Signer, position::is_kafka_name, segment::Codec};
@@ -26,19 +26,28 @@ pub(super) fn resolve(
         check.wrong("cluster", "must be 1 to 249 of a-z A-Z 0-9 . _ -");
     }
     let instance = instance(settings.instance, &mut check);
-    let kafka = kafka::resolve(settings.kafka, &mut check);
+    let roles = roles(settings.roles, &mut check);
+    let kafka = kafka::resolve(settings.kafka, roles, &mut check);
     if !kafka.is_encrypted() && !kafka.brokers.split(',').all(is_local) {
         check.warn("kafka: the connection is not encrypted (kafka.properties: security.protocol)");
     }
-    let alerts_topic = publish("alerts", settings.alerts, "authseal.alerts", &mut check);
-    let dead_letters_topic = publish("dead_letters", settings.dead_letters, "authseal.dead-letters", &mut check);
+    let AlertsSettings { topic, shadow_topic } = settings.alerts;
+    let alerts_topic = publish("alerts.topic", topic, "authseal.alerts", &mut check);
+    let shadow_topic = shadow_topic.map(|topic| publish("alerts.shadow_topic", Some(topic), "", &mut check));
+    let dead_letters_topic =
+        publish("dead_letters.topic", settings.dead_letters.topic, "authseal.dead-letters", &mut check);
     if alerts_topic == dead_letters_topic {
         check.wrong("alerts.topic", "is the dead-letter topic as well: they must be two");
     }
-    let own = topics::OwnTopics { alerts: &alerts_topic, dead_letters: &dead_letters_topic };
+    for (other, what) in [(&alerts_topic, "alerts"), (&dead_letters_topic, "dead-letter")] {
+        if shadow_topic.as_ref() == Some(other) {
+            check.wrong("alerts.shadow_topic", format!("is the {what} topic as well: give it one of its own"));
+        }
+    }
+    let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref()]);
     let topics = topics::resolve(settings.topics, &own, &mut check);
-    let rules = rules(settings.rules, &mut check);
-    let seal = seal(settings.seal, origin.as_deref(), &mut check);
+    let rules = rules(settings.rules, roles, &mut check);
+    let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
     let heartbeat = seal.as_ref().map_or(HOUR, |seal| seal.heartbeat);
     if let Some(place) = topics.iter().position(|topic| topic.spec.keep_event_only)
         && seal.as_ref().is_some_and(|seal| seal.withhold_key.is_none())
@@ -56,9 +65,11 @@ pub(super) fn resolve(
             origin,
             cluster,
             instance,
+            roles,
             kafka,
             topics,
             alerts_topic,
+            shadow_topic,
             dead_letters_topic,
             rules,
             seal,
@@ -123,17 +134,29 @@ fn instance(instance: Option<String>, check: &mut Check<'_>) -> Option<String> {
     }
 }
 
-fn publish(section: &str, settings: PublishSettings, default: &str, check: &mut Check<'_>) -> String {
-    let topic = settings.topic.unwrap_or_else(|| default.into());
+fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Check<'_>) -> String {
+    let topic = topic.unwrap_or_else(|| default.into());
     if !is_kafka_name(&topic) {
-        check.wrong(&format!("{section}.topic"), format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
+        check.wrong(setting, format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
     }
     topic
 }
 
-fn rules(settings: RulesSettings, check: &mut Check<'_>) -> Rules {
+fn roles(names: Option<Vec<RoleName>>, check: &mut Check<'_>) -> Roles {
+    let names = names.unwrap_or_else(|| vec![RoleName::Seal, RoleName::Detect]);
+    if names.is_empty() {
+        check.wrong("roles", "names nothing to do: \"seal\", \"detect\", or both");
+        // what the one or the other would need is not to be missed as well
+        return Roles { seal: true, detect: true };
+    }
+    Roles { seal: names.contains(&RoleName::Seal), detect: names.contains(&RoleName::Detect) }
+}
+
+fn rules(settings: RulesSettings, roles: Roles, check: &mut Check<'_>) -> Rules {
     let dir = settings.dir.map(|dir| check.path(&dir));
     match &dir {
+        None if !roles.seal => check.missing("rules.dir", "this process only judges (roles): it needs rules"),
+        None if !roles.detect => {}
         None => check.warn("rules.dir is not set: events are sealed, but nothing is judged"),
         Some(dir) => {
             if let Err(error) = std::fs::read_dir(dir) {
@@ -146,12 +169,13 @@ fn rules(settings: RulesSettings, check: &mut Check<'_>) -> Rules {
         replay_horizon: check.duration("rules.replay_horizon", settings.replay_horizon, 2 * HOUR),
         lateness: check.duration("rules.lateness", settings.lateness, 5 * MINUTE),
         state_bytes: check.number("rules.state_mib", settings.state_mib, 64, 1, 1 << 20) << 20,
+        reload: settings.reload.map_or(Duration::from_secs(5), |span| span.0),
     }
 }
 
-fn seal(settings: SealSettings, origin: Option<&str>, check: &mut Check<'_>) -> Option<Seal> {
+fn seal(settings: SealSettings, origin: Option<&str>, roles: Roles, check: &mut Check<'_>) -> Option<Seal> {
     let key_given = settings.key.is_some() || settings.key_file.is_some();
-    if !key_given {
+    if !key_given && roles.seal {
         check.missing("seal.key_file", "the signing key (authseal keys generate writes one)");
     }
     let key = check.secret("seal.key", settings.key, settings.key_file.as_deref());
@@ -186,7 +210,7 @@ fn seal(settings: SealSettings, origin: Option<&str>, check: &mut Check<'_>) -> 
     let shutdown_deadline =
         check.duration("seal.shutdown_deadline", settings.shutdown_deadline, Duration::from_secs(25));
     Some(Seal {
-        signer: signer?,
+        signer: if roles.seal { Some(signer?) } else { signer },
         withhold_key,
         max_records,
         max_bytes: max_mib << 20,

@@ -15,9 +15,10 @@ pub(super) struct Settings {
     pub origin: Option<String>,
     pub cluster: Option<String>,
     pub instance: Option<String>,
+    pub roles: Option<Vec<RoleName>>,
     pub kafka: KafkaSettings,
     pub topics: Vec<TopicSettings>,
-    pub alerts: PublishSettings,
+    pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
     pub rules: RulesSettings,
     pub seal: SealSettings,
@@ -26,12 +27,21 @@ pub(super) struct Settings {
     pub log: LogSettings,
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoleName {
+    Seal,
+    Detect,
+}
+
 /// `[kafka]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct KafkaSettings {
     pub brokers: Option<OneOrMany>,
     pub group: Option<String>,
+    pub detect_group: Option<String>,
     pub instance_id: Option<String>,
     pub queue_mib: Option<u64>,
     pub password: Option<SecretText>,
@@ -54,6 +64,7 @@ pub(super) struct TopicSettings {
     pub secret_fields: Vec<String>,
     pub gaps: Option<Gaps>,
     pub start: Option<String>,
+    pub partitioned_by: Vec<String>,
 }
 
 /// How values are encoded.
@@ -85,7 +96,15 @@ pub(super) enum Gaps {
     Expected,
 }
 
-/// `[alerts]`, `[dead_letters]`
+/// `[alerts]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AlertsSettings {
+    pub topic: Option<String>,
+    pub shadow_topic: Option<String>,
+}
+
+/// `[dead_letters]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PublishSettings {
@@ -100,6 +119,7 @@ pub(super) struct RulesSettings {
     pub replay_horizon: Option<Span>,
     pub lateness: Option<Span>,
     pub state_mib: Option<u64>,
+    pub reload: Option<Span>,
 }
 
 /// `[seal]`

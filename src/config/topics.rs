@@ -8,6 +8,7 @@ use crate::{
     artifact::File,
     avro::schema::Schema,
     decode::{Format, TopicSpec},
+    event::Field,
     position::is_kafka_name,
 };
 use std::{
@@ -26,6 +27,8 @@ pub struct Topic {
     pub gaps_expected: bool,
     /// Where a new chain begins to read.
     pub start: Start,
+    /// The fields of the event by which the producer partitions it; none: not known.
+    pub partitioned_by: Vec<String>,
 }
 
 /// Where a new chain begins to read. What lies before is sealed as a gap `before_chain`.
@@ -40,10 +43,7 @@ pub enum Start {
 }
 
 /// Where our own messages go: such a topic may be sealed, but not judged, or alerts would raise alerts.
-pub(super) struct OwnTopics<'a> {
-    pub alerts: &'a str,
-    pub dead_letters: &'a str,
-}
+pub(super) struct OwnTopics<'a>(pub [Option<&'a str>; 3]);
 
 pub(super) fn resolve(settings: Vec<TopicSettings>, own: &OwnTopics<'_>, check: &mut Check<'_>) -> Vec<Topic> {
     if settings.is_empty() {
@@ -93,20 +93,25 @@ fn topic(
             ("tenant", settings.tenant.is_some()),
             ("keep", settings.keep.is_some()),
             ("secret_fields", !settings.secret_fields.is_empty()),
+            ("partitioned_by", !settings.partitioned_by.is_empty()),
         ];
         for (name, _) in unused.iter().filter(|(_, set)| *set) {
             check.wrong(&setting(name), "has no effect on an opaque topic, which is sealed as it is: take it out");
         }
-    } else if name == own.alerts || name == own.dead_letters {
+    } else if own.0.contains(&Some(name.as_str())) {
         let message = "authseal writes to this topic itself: it can only be read as format = \"opaque\", \
                        or every alert would be judged again";
         check.wrong(&setting("format"), message);
+    }
+    for field in settings.partitioned_by.iter().filter(|field| Field::from_name(field).is_none()) {
+        check.wrong(&setting("partitioned_by"), format!("{field:?} is no field of an event"));
     }
     for field in &settings.secret_fields {
         if field.trim().is_empty() {
             check.wrong(&setting("secret_fields"), "holds an empty name");
         }
     }
+    let partitioned_by = settings.partitioned_by.clone();
     let spec = TopicSpec {
         format: format_of(format, &settings, at, schemas, check)?,
         source: settings.source,
@@ -115,7 +120,7 @@ fn topic(
         secret_fields: settings.secret_fields,
     };
     let gaps_expected = settings.gaps.unwrap_or(Gaps::None) == Gaps::Expected;
-    Some(Topic { name, spec, gaps_expected, start })
+    Some(Topic { name, spec, gaps_expected, start, partitioned_by })
 }
 
 fn start_of(text: Option<&str>, setting: &str, check: &mut Check<'_>) -> Start {

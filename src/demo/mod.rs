@@ -1,7 +1,8 @@
 //! `authseal demo`: the whole of it in one process, with nothing installed. A broker over real TCP, a directory
-//! store, four systems' logons with two attacks in them, sealed, verified, tampered with on a copy, and caught.
+//! store, four systems' logons with four attacks in them, sealed, verified, tampered with on a copy, and caught.
 
 mod load;
+mod shipped;
 mod show;
 mod stage;
 mod tail;

@@ -78,7 +78,8 @@ pub async fn run(options: &DemoOptions) -> Result<()> {
     let stage = Stage::build(options)?;
     let screen = Screen(MultiProgress::new());
     screen.say(format!(
-        "authseal demo: {} records from four systems, a credential-stuffing attack and a lockout storm among them.\n\
+        "authseal demo: {} records from four systems; among them a credential-stuffing attack, a payout without\n\
+         step-up, a stolen session and a lockout storm.\n\
          Broker: in this process, real Kafka protocol on {}. Store: {}.\n",
         options.events,
         stage.broker.bootstrap_servers(),
@@ -126,6 +127,7 @@ async fn seal(options: &DemoOptions, stage: &Stage, screen: &Screen, store: &Arc
         brokers: brokers.clone(),
         alerts: ALERTS.into(),
         dead_letters: Some(DEAD_LETTERS.into()),
+        shadow: None,
         properties: Properties::new(),
     })?;
     let signer = crate::note::Signer::parse(&stage.signer.secret_text())?;

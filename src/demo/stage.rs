@@ -2,6 +2,7 @@
 
 use super::{
     DemoOptions,
+    shipped::RULES,
     traffic::{AVRO_TOPIC, JSON_TOPIC, PARTITIONS},
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
     error::{Error, Result},
-    ingest::{Begin, Options, RetentionPolicy, SealOptions, Topic},
+    ingest::{Begin, Live, Options, RetentionPolicy, SealOptions, Topic},
     note::Signer,
     retention::LockMode,
 };
@@ -27,19 +28,6 @@ pub const ORIGIN: &str = "authseal.example/demo";
 pub const ALERTS: &str = "authseal.alerts";
 /// Topic of the dead letters.
 pub const DEAD_LETTERS: &str = "authseal.dead-letters";
-
-/// The rules that are shipped, in the binary: the demo needs nothing but itself.
-const RULES: &[(&str, &str)] = &[
-    ("brute_force.rhai", include_str!("../../rules/brute_force.rhai")),
-    ("brute_force.test.rhai", include_str!("../../rules/brute_force.test.rhai")),
-    ("credential_stuffing.rhai", include_str!("../../rules/credential_stuffing.rhai")),
-    ("credential_stuffing.test.rhai", include_str!("../../rules/credential_stuffing.test.rhai")),
-    ("lists/trusted_egress.txt", include_str!("../../rules/lists/trusted_egress.txt")),
-    ("lockout_storm.rhai", include_str!("../../rules/lockout_storm.rhai")),
-    ("lockout_storm.test.rhai", include_str!("../../rules/lockout_storm.test.rhai")),
-    ("password_spray.rhai", include_str!("../../rules/password_spray.rhai")),
-    ("password_spray.test.rhai", include_str!("../../rules/password_spray.test.rhai")),
-];
 
 /// The shipped rules, their lists and tests.
 pub fn rules() -> Vec<File> {
@@ -109,6 +97,7 @@ impl Stage {
             topics,
             rules,
             limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
+            live: Live::default(),
             seal: SealOptions { max_age: Duration::from_secs(2), max_records: 10_000, ..SealOptions::default() },
             retention: RetentionPolicy { mode: LockMode::None, period: Duration::ZERO },
             alerts: true,

@@ -1,5 +1,5 @@
-//! The demo's traffic: a morning of logons from four systems, with a credential-stuffing attack, a lockout storm,
-//! and the odd broken record in it. The same seed makes the same events.
+//! The demo's traffic: a morning of logons from four systems, with a credential-stuffing attack, a payout without
+//! step-up, a stolen session, a lockout storm, and the odd broken record in it. The same seed makes the same events.
 
 use crate::event::{Activity, AuthEvent, Factor, Micros, Outcome, Text, UserKind, Verification};
 use serde_json::json;
@@ -17,6 +17,8 @@ const TENANT: &str = "acme";
 const USERS: u64 = 4_000;
 /// The attacks begin at these fractions of the traffic.
 const STUFFING_AT: f64 = 0.35;
+const BYPASS_AT: f64 = 0.55;
+const THEFT_AT: f64 = 0.6;
 const STORM_AT: f64 = 0.65;
 /// One record in so many from the gateway is broken.
 const BROKEN_EVERY: u64 = 997;
@@ -49,6 +51,8 @@ pub struct Traffic {
     step_micros: i64,
     random: u64,
     stuffing: Burst,
+    bypass: Burst,
+    theft: Burst,
     storm: Burst,
 }
 
@@ -82,6 +86,8 @@ impl Traffic {
             step_micros: span_millis * 1000 / total.max(1) as i64,
             random: 0x5eed_0fa0_7e5e_a100,
             stuffing: burst(STUFFING_AT, 240, 6),
+            bypass: burst(BYPASS_AT, 3, 1),
+            theft: burst(THEFT_AT, 4, 1),
             storm: burst(STORM_AT, 60, 3),
         }
     }
@@ -155,6 +161,36 @@ impl Traffic {
         event
     }
 
+    /// A step-up and a payout, as it should be; and a payout in a session without one.
+    fn payout(&self, at: u64, n: u64) -> AuthEvent {
+        let mut event = self.base(at, "keycloak", format!("user300{}", n / 2));
+        event.session = Some(format!("s-payout-{}", n / 2).into());
+        event.device = Some("dev-payout".into());
+        event.app = Some("payroll".into());
+        if n == 0 {
+            (event.activity, event.acr, event.factor) = (Activity::StepUp, Some(2), Factor::Webauthn);
+        } else {
+            (event.activity, event.action) = (Activity::PrivilegedAction, Some("payout.create".into()));
+        }
+        event
+    }
+
+    /// A session that goes on in another place with another browser.
+    fn stolen(&self, at: u64, n: u64) -> AuthEvent {
+        let mut event = self.base(at, "keycloak", "user3002".to_string());
+        event.activity = Activity::ResourceAccess;
+        event.session = Some("s-stolen".into());
+        event.app = Some("payroll".into());
+        let (ip, country, agent) = match n {
+            0 | 1 => ("10.11.185.1", "NL", "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0"),
+            _ => ("203.0.113.99", "BR", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0"),
+        };
+        event.src_ip = Some(ip.into());
+        event.country = Some(country.into());
+        event.user_agent = Some(agent.into());
+        event
+    }
+
     /// What an old gateway sends on a bad day.
     fn broken(&mut self, at: u64) -> Vec<u8> {
         let time = timestamp_text(self.began * 1000 + at as i64 * self.step_micros);
@@ -183,6 +219,10 @@ impl Iterator for Traffic {
         }
         let event = if let Some(n) = self.stuffing.at(at) {
             self.stuffing(at, n)
+        } else if let Some(n) = self.bypass.at(at) {
+            self.payout(at, n)
+        } else if let Some(n) = self.theft.at(at) {
+            self.stolen(at, n)
         } else if let Some(n) = self.storm.at(at) {
             self.lockout(at, n)
         } else {
@@ -227,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_makes_the_same_day_with_both_attacks_in_it() {
+    fn the_same_seed_makes_the_same_day_with_its_attacks_in_it() {
         let until = 1_767_225_600_000;
         let events = |n| -> Vec<AuthEvent> {
             Traffic::new(n, until)
@@ -241,6 +281,13 @@ mod tests {
             assert!(stuffing.len() >= 120, "{} of {total}", stuffing.len());
             assert_eq!(stuffing.last().map(|e| e.outcome), Some(Outcome::Success), "the last try gets in");
             assert!(day.iter().filter(|e| e.activity == Activity::AccountLock).count() >= 40);
+            let of = |activity: Activity| day.iter().filter(|e| e.activity == activity).count();
+            assert_eq!((of(Activity::StepUp), of(Activity::PrivilegedAction)), (1, 2), "one of two payouts lacks it");
+            let stolen = day.iter().filter(|e| e.session.as_deref() == Some("s-stolen"));
+            assert_eq!(
+                stolen.map(|e| e.country.as_deref().unwrap_or("?")).collect::<Vec<_>>(),
+                ["NL", "NL", "BR", "BR"]
+            );
             assert!(day.iter().all(|e| e.time.millis() < until));
         }
         assert_eq!(Traffic::new(50_000, until).count(), 50_000);

@@ -52,6 +52,34 @@ pub fn version() -> &'static str {
     matrix().map_or("", |matrix| &matrix.version)
 }
 
+impl Matrix {
+    fn technique(&self, id: &str) -> Result<&Entry, String> {
+        self.techniques.get(id).ok_or_else(|| match self.retired.get(id) {
+            Some(Retired { name, replaced_by: Some(by) }) => {
+                format!("{id} ({name}) is retired: ATT&CK replaced it by {by}")
+            }
+            Some(Retired { name, .. }) => format!("{id} ({name}) is retired from ATT&CK"),
+            None => format!("ATT&CK {} has no technique {id}", self.version),
+        })
+    }
+}
+
+/// The id of the tactic called `short` (`credential-access`).
+pub fn tactic(short: &str) -> Option<&'static str> {
+    let (id, _) = matrix()?.tactics.iter().find(|(_, tactic)| tactic.short == short)?;
+    Some(id)
+}
+
+/// Ids of the tactics that a technique (`T1110.004`) serves, in order, or why there is no such technique.
+pub fn tactics_of(id: &str) -> Result<Vec<&'static str>, String> {
+    let matrix = matrix().ok_or("the copy of ATT&CK in this program cannot be read")?;
+    let entry = matrix.technique(id)?;
+    let serves = matrix.tactics.iter().filter(|(_, tactic)| entry.tactics.contains(&tactic.short));
+    let mut ids: Vec<&str> = serves.map(|(id, _)| id.as_str()).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
 /// The technique that `text` names, or why it names none.
 pub(super) fn technique(text: &str) -> Result<Technique, String> {
     let matrix = matrix().ok_or("the copy of ATT&CK in this program cannot be read")?;
@@ -65,15 +93,7 @@ pub(super) fn technique(text: &str) -> Result<Technique, String> {
     if !is_technique(id) {
         return Err(wrong());
     }
-    let Some(entry) = matrix.techniques.get(id) else {
-        return Err(match matrix.retired.get(id) {
-            Some(Retired { name, replaced_by: Some(by) }) => {
-                format!("{id} ({name}) is retired: ATT&CK replaced it by {by}")
-            }
-            Some(Retired { name, .. }) => format!("{id} ({name}) is retired from ATT&CK"),
-            None => format!("ATT&CK {} has no technique {id}", matrix.version),
-        });
-    };
+    let entry = matrix.technique(id)?;
     if !entry.tactics.contains(&known_tactic.short) {
         let right: Vec<_> = matrix
             .tactics
@@ -134,5 +154,9 @@ mod tests {
             let error = technique(bad).unwrap_err();
             assert!(error.contains(why), "{bad}: {error}");
         }
+        assert_eq!(tactics_of("T1110.004"), Ok(vec!["TA0006"]));
+        assert_eq!(tactics_of("T1078").map(|tactics| tactics.len()), Ok(4));
+        assert!(tactics_of("T1562").unwrap_err().contains("T1685"));
+        assert_eq!((tactic("credential-access"), tactic("defense-evasion")), (Some("TA0006"), None));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Finding, Input, Limits,
+    feed::Behind,
     finding::Evidence,
     judging::{Judging, Work},
     keys::{bucket, canonical_key, identity, value_text},
@@ -11,13 +12,14 @@ use super::{
     repeats::Repeats,
     rule::Rule,
     ruleset::RuleSet,
+    sight::Marks,
     spec::COLUMNS,
     state::{Key, Mark, State},
     stats::{Counters, RuleStats, SAMPLED},
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
     watermark::record_time,
-    window::{Inserted, Window},
+    window::{Incoming, Inserted, Window},
 };
 use crate::{position::ChainId, record::Outcome};
 use ahash::RandomState;
@@ -59,6 +61,8 @@ pub struct Totals {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Timer {
     due: i64,
+    /// Whether events wait for it: they are judged after the windows that are due, whose findings they may look at.
+    waits: bool,
     /// In the order in which they were set, so that nothing depends on the layout of memory.
     number: u64,
     slot: u32,
@@ -77,7 +81,9 @@ struct Sweep {
 
 /// Judges records. One instance sees the partitions that one process reads.
 pub struct Detector {
-    rules: Arc<RuleSet>,
+    pub(super) rules: Arc<RuleSet>,
+    /// The latest time of an event, up to the wall clock: what begins now has seen nothing before.
+    pub(super) latest: i64,
     limit: usize,
     pub(super) state: State,
     repeats: Repeats,
@@ -103,6 +109,7 @@ impl Detector {
         let counters = rules.rules().iter().map(|rule| Counters::new(&rule.id, rule.mode)).collect();
         Self {
             rules,
+            latest: i64::MIN,
             limit: limits.state_bytes,
             state: State::new(limits.state_bytes, hasher.clone()),
             repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
@@ -111,7 +118,7 @@ impl Detector {
             timer_number: 0,
             timers_before_cleaning: FEW_TIMERS,
             sweeps: VecDeque::new(),
-            raiser: Raiser { counters, clock: None },
+            raiser: Raiser { counters, clock: None, fed: VecDeque::new(), trace: None },
             totals: Totals::default(),
             lateness,
             hasher,
@@ -147,19 +154,30 @@ impl Detector {
             }
         };
         let again = self.partitions.begin(chain, input.offset, time);
+        self.latest = self.latest.max(time.min(input.now.saturating_mul(1000)));
         if self.partitions.is_late(chain, time) {
             self.totals.late += 1;
         } else {
             let rules = self.rules.clone();
             let subject = Subject::new(what, input.chain, input.offset, time);
             let mut work = Work { subject: &subject, chain, now: input.now, again, owned: None, repeated: None };
-            for at in rules.at_cell(predicate::cell(&subject)) {
-                if self.selects(&rules, *at, &subject) {
-                    self.judge_rule(&rules, *at, &mut work, out);
-                }
-            }
+            self.see(&rules, &mut work, out);
+            self.feed(input.now, out);
         }
         self.advance(chain, (source, id, time), input, out);
+    }
+
+    /// Remembers a record and judges it by every rule that selects it.
+    pub(super) fn see(&mut self, rules: &RuleSet, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
+        let subject = work.subject;
+        let cell = predicate::cell(subject);
+        self.remember(rules, cell, work, out);
+        for at in rules.at_cell(cell) {
+            let own = matches!(subject.what, What::Finding(found) if found.number == *at);
+            if !own && self.selects(rules, *at, subject) {
+                self.judge_rule(rules, *at, work, out);
+            }
+        }
     }
 
     /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
@@ -170,6 +188,7 @@ impl Detector {
         self.run_timers(now, out);
         self.run_sweeps(now, out);
         self.make_room(u32::MAX, now, out);
+        self.feed(now, out);
     }
 
     /// The lowest offset of a chain whose judgement is still deferred (`settle`, `wait`).
@@ -238,10 +257,10 @@ impl Detector {
         if self.is_repeat(work) {
             return;
         }
-        if rule.shape.is_none() && rule.spec.dedup.is_none() {
+        if rule.shape.is_none() && rule.spec.dedup.is_none() && rule.spec.wait.is_none() {
             let record = work.owned();
             let key = std::mem::take(&mut self.key);
-            let case = self.single(at, &key, &record, None, work.now);
+            let case = self.single(rules, at, &key, &record, None, work.now);
             self.raiser.raise(rules, case, || Evidence::of(&record), out);
             self.key = key;
             return;
@@ -249,20 +268,15 @@ impl Detector {
         let epoch = self.partitions.epoch;
         let known = self.state.len();
         let slot = self.state.find_or_insert(at, &self.key, || Key {
-            rule: at,
-            name: self.key.as_slice().into(),
             window: rule.shape.as_ref().map(Window::new),
-            marks: Vec::new(),
-            dirty: None,
-            epoch,
-            returned: false,
-            until: i64::MAX,
+            ..Key::new(at, &self.key, epoch)
         });
         let Some(mut key) = self.state.take(slot) else { return };
         self.refresh_key(rule, &mut key);
-        match &rule.shape {
-            Some(shape) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
-            None => self.judge_single(rules, rule, &mut key, work, out),
+        match (&rule.shape, rule.spec.wait) {
+            (Some(shape), _) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
+            (None, Some(wait)) => self.judge_later(rules, (rule, wait), slot, &mut key, work, out),
+            (None, None) => self.judge_single(rules, rule, &mut key, work, out),
         }
         self.put_back(rule, slot, key);
         if self.state.len() > known {
@@ -272,14 +286,15 @@ impl Detector {
     }
 
     /// Whether the event was counted before: asked once a record, for all rules.
-    fn is_repeat(&mut self, work: &mut Work<'_, '_>) -> bool {
+    pub(super) fn is_repeat(&mut self, work: &mut Work<'_, '_>) -> bool {
         if let Some(repeated) = work.repeated {
             return repeated;
         }
         let partitions = &self.partitions;
         let repeated = match work.subject.what {
             What::Event(_) => self.repeats.seen(identity(work.subject), work.chain, |chain| partitions.is_read(chain)),
-            What::Rejection(_) => false, // a rejection has no id: its window knows it by its position
+            // a rejection has no id: its window knows it by its position; a finding is raised once
+            What::Rejection(_) | What::Finding(_) => false,
         };
         self.totals.repeats += u64::from(repeated);
         work.repeated = Some(repeated);
@@ -287,8 +302,32 @@ impl Detector {
     }
 
     /// A case of a rule that judges single events.
-    fn single<'a>(&self, rule: u32, key: &'a [u8], record: &'a Arc<Owned>, bucket: Option<i64>, now: i64) -> Case<'a> {
-        Case { rule, key, record, bucket, values: Vec::new(), window: None, truncated: false, warming: false, now }
+    pub(super) fn single<'a>(
+        &self,
+        rules: &RuleSet,
+        rule: u32,
+        key: &'a [u8],
+        record: &'a Arc<Owned>,
+        bucket: Option<i64>,
+        now: i64,
+    ) -> Case<'a> {
+        let (marks, warming) = match rules.compiled().get(rule as usize) {
+            Some(compiled) => self.look_back(compiled, rule, record),
+            None => (Marks::default(), false),
+        };
+        Case {
+            rule,
+            key,
+            record,
+            marks,
+            bucket,
+            update: 0,
+            values: Vec::new(),
+            window: None,
+            truncated: false,
+            warming,
+            now,
+        }
     }
 
     fn judge_single(
@@ -301,12 +340,14 @@ impl Detector {
     ) {
         let Some(bucket) = bucket(rule, work.subject.time) else { return };
         if key.marks.iter().any(|mark| mark.bucket == bucket) {
-            return;
+            return self.raiser.suppressed(key.rule);
         }
         let record = work.owned();
-        let case = self.single(key.rule, &key.name, &record, Some(bucket), work.now);
+        let case = self.single(rules, key.rule, &key.name, &record, Some(bucket), work.now);
+        let marks = case.marks.clone();
         if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
-            key.marks.push(Mark { bucket, chains: [work.chain].into(), waiting: None });
+            let chains = self.chains_of(work.chain, &record, &marks);
+            key.marks.push(Mark { bucket, chains, waiting: None, level: 0 });
         }
     }
 
@@ -325,8 +366,12 @@ impl Detector {
         let texts: [Option<Cow<'_, str>>; COLUMNS] =
             std::array::from_fn(|at| rule.spec.columns.get(at).and_then(|column| value_text(work.subject.get(column))));
         let values = std::array::from_fn(|at| texts[at].as_deref());
-        let inserted = window.insert(shape, (time, work.chain, work.subject.offset), work.again, values, &self.hasher);
+        let meets = |at: &usize| rule.spec.conditions[*at].holds(work.subject, rules.lists());
+        let conditions = (0..rule.spec.conditions.len()).filter(meets).fold(0, |all, at| all | 1 << at);
+        let (chain, offset, again) = (work.chain, work.subject.offset, work.again);
+        let inserted = window.insert(shape, Incoming { time, chain, offset, again, values, conditions }, &self.hasher);
         if inserted == Inserted::New {
+            Behind::note(&mut key.behind, work.subject.what);
             // an event far ahead of the clock must not drag the window with it: it is evaluated apart
             let in_order = time >= window.head() && time <= work.now.saturating_mul(1000).saturating_add(AHEAD);
             if in_order {
@@ -334,8 +379,8 @@ impl Detector {
             }
             let head = window.head();
             let mut judging = Judging { detector: self, rules, rule, shape, slot, key, work, out };
-            if time <= head && time > head.saturating_sub(shape.window) && window.tally().opens(shape) {
-                judging.opened(head, window.tally(), window.current(), window.truncated);
+            if time <= head && time > head.saturating_sub(shape.window) && window.opens(shape) {
+                judging.opened(head, window.tally(), window.current(), &window);
             }
             if !in_order {
                 judging.out_of_order(&window, time);
@@ -353,6 +398,12 @@ impl Detector {
                 window.retain(shape, |chain| partitions.is_read(chain), &self.hasher);
             }
             key.marks.retain(|mark| mark.chains.iter().all(|chain| partitions.is_read(*chain)));
+            if let Some(history) = &mut key.history {
+                history.retain(|chain| partitions.is_read(chain));
+            }
+            if let Some(pending) = &mut key.pending {
+                pending.retain(|chain| partitions.is_read(chain));
+            }
             if let Some(dirty) = &mut key.dirty {
                 dirty.records.retain(|record| partitions.is_read(record.chain));
                 if dirty.records.is_empty() {
@@ -362,8 +413,13 @@ impl Detector {
         }
         // what waits needs its events, however far everything else has come
         let waiting = key.marks.iter().filter_map(|mark| mark.waiting.as_ref()).map(|waiting| waiting.trigger);
+        let pending = key.pending.as_ref().and_then(|pending| pending.first());
+        let waiting = waiting.chain(pending);
         let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
         let passed = partitions.low_events.saturating_sub(self.lateness).min(needed);
+        if let Some(history) = &mut key.history {
+            history.prune(passed.min(partitions.oldest_waiting().unwrap_or(i64::MAX)));
+        }
         let cut = passed.saturating_sub(rule.memory());
         if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
             window.prune(shape, cut, &self.hasher);
@@ -377,17 +433,19 @@ impl Detector {
 
     /// Puts a key back with the time until which it matters.
     pub(super) fn put_back(&mut self, rule: &Rule, slot: u32, mut key: Box<Key>) {
-        let waits = key.dirty.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
+        let waits = key.dirty.is_some() || key.pending.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
         let dedup = rule.spec.dedup.unwrap_or(0);
         let latest = key.window.as_ref().map_or(i64::MIN, Window::latest).saturating_add(rule.memory());
         let marked = key.marks.iter().map(|mark| mark.bucket.saturating_add(1).saturating_mul(dedup)).max();
-        key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)) };
+        let remembered = key.history.as_ref().map_or(i64::MIN, |history| history.until());
+        key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)).max(remembered) };
         self.state.put(slot, key);
     }
 
     /// Forgets up to two keys that no longer matter: for each new key, so that there are never many of them.
-    fn drop_stale(&mut self, but: u32) {
-        let cut = self.partitions.low_events.saturating_sub(self.lateness);
+    pub(super) fn drop_stale(&mut self, but: u32) {
+        let waiting = self.partitions.oldest_waiting().unwrap_or(i64::MAX);
+        let cut = self.partitions.low_events.saturating_sub(self.lateness).min(waiting);
         for _ in 0..2 {
             let Some(stale) = self.state.stale(cut, but) else { break };
             self.state.remove(stale);
@@ -395,7 +453,7 @@ impl Detector {
     }
 
     /// Pushes out what there is no room for. `but` stays.
-    fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
+    pub(super) fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
         while self.bytes() > self.limit {
             let Some(victim) = self.state.victim(but) else { break };
             let rules = self.rules.clone();
@@ -426,11 +484,21 @@ impl Detector {
             if self.state.generation(sweep.slot) == sweep.generation {
                 let rules = self.rules.clone();
                 self.sweep_dirty(&rules, sweep.slot, now, out);
+                self.feed(now, out);
             }
         }
     }
 
     pub(super) fn set_timer(&mut self, due: i64, slot: u32, bucket: Option<i64>) {
+        self.push_timer(due, false, slot, bucket);
+    }
+
+    /// Events of a key wait for the watermark.
+    pub(super) fn set_wait_timer(&mut self, due: i64, slot: u32) {
+        self.push_timer(due, true, slot, None);
+    }
+
+    fn push_timer(&mut self, due: i64, waits: bool, slot: u32, bucket: Option<i64>) {
         // timers of keys that were pushed out are dropped before there are more of them than of others
         if self.timers.len() >= self.timers_before_cleaning {
             let state = &self.state;
@@ -440,20 +508,27 @@ impl Detector {
         }
         self.timer_number += 1;
         let generation = self.state.generation(slot);
-        self.timers.push(Reverse(Timer { due, number: self.timer_number, slot, generation, bucket }));
+        self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
     }
 
+    /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had
+    /// come step by step, so that what a judgement brings about is done before what is due after it.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
-        while self.timers.peek().is_some_and(|timer| timer.0.due <= self.partitions.low) {
-            let Some(Reverse(timer)) = self.timers.pop() else { return };
+        let reached = self.partitions.low;
+        while self.timers.peek().is_some_and(|timer| timer.0.due <= reached) {
+            let Some(Reverse(timer)) = self.timers.pop() else { break };
+            self.partitions.low = timer.due;
             if self.state.generation(timer.slot) != timer.generation {
                 continue; // the key was pushed out, and judged then
             }
             let rules = self.rules.clone();
             match timer.bucket {
+                None if timer.waits => self.judge_pending(&rules, timer.slot, false, now, out),
                 Some(bucket) => self.judge_settled(&rules, timer.slot, Some(bucket), now, out),
                 None => self.sweep_dirty(&rules, timer.slot, now, out),
             }
+            self.feed(now, out);
         }
+        self.partitions.low = reached;
     }
 }

@@ -1,6 +1,11 @@
 //! Findings: their ids, and the records that they name.
 
-use super::{subject::Owned, window::Run};
+use super::{
+    feed::Behind,
+    sight::Marks,
+    subject::{Owned, OwnedWhat},
+    window::Run,
+};
 use crate::{
     digest::hex,
     position::{ChainId, Position},
@@ -99,7 +104,36 @@ impl Evidence {
             count: 1,
             times: Some((record.time, record.time)),
             sample: vec![(record.time, record.chain.at(record.offset))],
-            reach: vec![(record.chain.clone(), record.offset, record.offset)],
+            reach: match &record.what {
+                OwnedWhat::Finding(found) => found.reach.to_vec(),
+                _ => vec![(record.chain.clone(), record.offset, record.offset)],
+            },
+        }
+    }
+
+    /// With the records that markers remembered and functions asked for: without them it would not be a finding.
+    pub fn with_marks(mut self, marks: &Marks) -> Self {
+        for (_, seen) in marks.asked().filter_map(|sighting| sighting.seen.as_ref()) {
+            match &seen.reach {
+                Some(behind) => behind.iter().for_each(|(chain, low, high)| self.add(chain, *low, *high)),
+                None => self.add(&seen.chain, seen.offset, seen.offset),
+            }
+        }
+        self
+    }
+
+    /// With the records behind the findings that a window counted.
+    pub fn with_behind(mut self, behind: Option<&Behind>) -> Self {
+        for (chain, low, high) in behind.into_iter().flat_map(Behind::reach) {
+            self.add(chain, *low, *high);
+        }
+        self
+    }
+
+    fn add(&mut self, chain: &Arc<ChainId>, from: i64, to: i64) {
+        match self.reach.iter_mut().find(|(known, ..)| known == chain) {
+            Some((_, low, high)) => (*low, *high) = ((*low).min(from), (*high).max(to)),
+            None => self.reach.push((chain.clone(), from, to)),
         }
     }
 

@@ -4,10 +4,14 @@
 //! author sees all problems of a file at once.
 
 use super::{
+    aggregate,
+    fold::Folded,
     list::List,
+    markers::RawMarker,
+    methods, never,
     predicate::{Compare, Number, Pred, symbol_bit},
     severity::Severity,
-    subject::Selector,
+    subject::{KINDS, Selector},
     suggest::hint,
 };
 use crate::event::{Activity, Factor, Field, FieldType, Outcome, UserKind, Verification};
@@ -23,17 +27,6 @@ pub(super) struct PredObject(pub Pred);
 /// A symbol: LOGON, FAILURE, PASSWORD …
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Symbol(pub &'static str);
-/// An aggregate over the window.
-#[derive(Debug, Clone)]
-pub(super) enum Aggregate {
-    /// `count()`
-    Count,
-    /// `distinct(field)`
-    Distinct(Selector),
-    /// `max_per(field)`
-    MaxPer(Selector),
-}
-
 /// What a call of `rule(id, #{…})` said.
 pub(super) struct RawRule {
     /// The id.
@@ -49,6 +42,8 @@ pub(super) struct RawRule {
 pub(super) struct Gathered {
     /// The rules.
     pub rules: Vec<RawRule>,
+    /// The markers.
+    pub markers: Vec<RawMarker>,
     /// What is wrong, and where.
     pub problems: Vec<(Position, String)>,
     /// Lists in which addresses are looked up.
@@ -78,7 +73,8 @@ impl Gather {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn problem(&self, context: &NativeCallContext, message: impl Into<String>) {
+    /// Notes what is wrong with a call.
+    pub fn problem(&self, context: &NativeCallContext, message: impl Into<String>) {
         self.lock().problems.push((context.call_position(), message.into()));
     }
 }
@@ -86,7 +82,7 @@ impl Gather {
 /// Symbols of the event's enums and of `kind`, and names of severities: constants in headers, functions and tests.
 pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
     let lists = [Activity::SYMBOLS, Outcome::SYMBOLS, UserKind::SYMBOLS, Factor::SYMBOLS, Verification::SYMBOLS];
-    lists.into_iter().flatten().copied().chain(["EVENT", "REJECTION"])
+    lists.into_iter().flatten().copied().chain(KINDS.iter().copied())
 }
 
 /// The scope in which a header runs: every field and every constant by its name.
@@ -117,6 +113,7 @@ enum Operand {
     Bool(bool),
     Null,
     Field(FieldObject),
+    Severity(Severity),
 }
 
 impl From<Symbol> for Operand {
@@ -144,6 +141,11 @@ impl From<bool> for Operand {
         Self::Bool(value)
     }
 }
+impl From<Severity> for Operand {
+    fn from(value: Severity) -> Self {
+        Self::Severity(value)
+    }
+}
 impl From<()> for Operand {
     fn from((): ()) -> Self {
         Self::Null
@@ -155,10 +157,21 @@ impl From<FieldObject> for Operand {
     }
 }
 
-const OPERATORS: [&str; 6] = ["==", "!=", "<", "<=", ">", ">="];
+pub(super) const OPERATORS: [&str; 6] = ["==", "!=", "<", "<=", ">", ">="];
+
+/// What an operator asks; `!=` is `==` turned round.
+pub(super) fn compare_of(operator: &str) -> Compare {
+    match operator {
+        "<" => Compare::Less,
+        "<=" => Compare::LessOrEqual,
+        ">" => Compare::Greater,
+        ">=" => Compare::GreaterOrEqual,
+        _ => Compare::Equal,
+    }
+}
 
 /// The operator with its sides exchanged.
-fn flipped(operator: &str) -> &'static str {
+pub(super) fn flipped(operator: &str) -> &'static str {
     match operator {
         "<" => ">",
         "<=" => ">=",
@@ -193,16 +206,20 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
     if selector == Selector::Unknown || matches!(&with, Operand::Field(FieldObject(Selector::Unknown))) {
         return PredObject(Pred::Const(false));
     }
+    if let (Selector::FindingSeverity, Operand::Severity(severity)) = (&selector, &with) {
+        return PredObject(of_severity(operator, *severity));
+    }
     let name = selector.name();
-    if !equality && !matches!(selector.field_type(), FieldType::OptLong | FieldType::OptInt | FieldType::OptDouble) {
-        return wrong(format!("`{name} {operator} …`: only numbers have an order, and {name} is none"));
+    if !equality && !has_order(selector.field_type()) {
+        return wrong(format!("`{name} {operator} …`: only numbers and moments have an order, and {name} is neither"));
     }
     let pred = match (selector.field_type(), with) {
         (_, Operand::Null) if equality => Pred::Not(Box::new(Pred::Exists(selector))),
         (FieldType::Enum(symbols, _), Operand::Symbol(Symbol(symbol))) => {
             match (&selector, symbols.contains(&symbol)) {
                 (Selector::Kind, true) if symbol == "REJECTION" => Pred::IsRejection,
-                (Selector::Kind, true) => Pred::Not(Box::new(Pred::IsRejection)),
+                (Selector::Kind, true) if symbol == "FINDING" => Pred::IsFinding,
+                (Selector::Kind, true) => Pred::Not(Box::new(Pred::IsRejection.or(Pred::IsFinding))),
                 (Selector::Field(field), true) => Pred::Symbol(*field, symbol_bit(*field, symbol).unwrap_or_default()),
                 _ => return wrong(format!("{name} is never {symbol}: it is one of {}", symbols.join(", "))),
             }
@@ -214,28 +231,36 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
                 symbol.map_or_else(|| hint(&upper, symbols.iter().copied()), |s| format!(": write {s} without quotes"));
             return wrong(format!("{name} holds a symbol, not the string {text:?}{hint}"));
         }
+        (_, Operand::Text(text)) if selector == Selector::FindingSeverity => {
+            return wrong(format!("{name} is a severity, not the string {text:?}: write HIGH without quotes"));
+        }
         (FieldType::Text | FieldType::OptText, Operand::Text(text)) => Pred::Text(selector, text.as_str().into()),
-        (FieldType::Text | FieldType::OptText, Operand::Field(FieldObject(other))) => match other.field_type() {
-            FieldType::Text | FieldType::OptText => Pred::Same(selector, other),
-            _ => return wrong(format!("{name} is a string and {} is not: they are never equal", other.name())),
-        },
+        (kind, Operand::Field(FieldObject(other))) => {
+            let (other_name, other_kind) = (other.name(), type_name(other.field_type()));
+            match methods::fields(selector, operator, other) {
+                Some(pred) => pred,
+                None => {
+                    let message = format!("{name} holds {} and {other_name} {other_kind}", type_name(kind));
+                    return wrong(format!("{message}: they cannot be compared"));
+                }
+            }
+        }
         (FieldType::OptLong | FieldType::OptInt | FieldType::OptDouble, Operand::Number(number)) => {
-            let compare = match operator {
-                "<" => Compare::Less,
-                "<=" => Compare::LessOrEqual,
-                ">" => Compare::Greater,
-                ">=" => Compare::GreaterOrEqual,
-                _ => Compare::Equal,
-            };
-            Pred::Number(selector, compare, number)
+            Pred::Number(selector, compare_of(operator), number)
         }
         (FieldType::OptBool, Operand::Bool(value)) => Pred::Bool(selector, value),
         (FieldType::Texts, _) => return wrong(format!("{name} is an array: write {name}.contains(\"…\")")),
         (FieldType::Map, _) => return wrong(format!("{name} is a map: write attr(\"name\") == \"…\"")),
-        (FieldType::Micros | FieldType::OptMicros, _) => {
-            return wrong(format!(
-                "{name} is a moment: comparing moments in `when` is not supported, do it in decide(e, w)"
-            ));
+        (FieldType::Micros | FieldType::OptMicros, with) => {
+            let moment = match &with {
+                Operand::Text(text) => methods::moment(selector, compare_of(operator), text),
+                _ => None,
+            };
+            let Some(pred) = moment else {
+                let how = "compare it with another moment, or with \"2026-01-05T00:00:00Z\"";
+                return wrong(format!("{name} is a moment: {how}, or use {name}.age(), .hour() or .weekday()"));
+            };
+            pred
         }
         (kind, with) => {
             return wrong(format!("{name} holds {} and is compared with {}", type_name(kind), operand_name(&with)));
@@ -244,7 +269,28 @@ fn compare(g: &Gather, context: &NativeCallContext, selector: Selector, operator
     PredObject(if negated { Pred::Not(Box::new(pred)) } else { pred })
 }
 
-fn type_name(kind: FieldType) -> &'static str {
+/// `finding_severity >= HIGH`: severities have an order.
+fn of_severity(operator: &str, with: Severity) -> Pred {
+    let holds = |found: Severity| match operator {
+        "<" => (found as u8) < with as u8,
+        "<=" => found as u8 <= with as u8,
+        ">" => found as u8 > with as u8,
+        ">=" => found as u8 >= with as u8,
+        _ => found == with,
+    };
+    let mut names: Vec<crate::event::Text> =
+        Severity::ALL.into_iter().filter(|found| holds(*found)).map(|found| found.name().into()).collect();
+    names.sort();
+    let pred = Pred::OneOf(Selector::FindingSeverity, names.into());
+    if operator == "!=" { Pred::Not(Box::new(pred)) } else { pred }
+}
+
+fn has_order(kind: FieldType) -> bool {
+    use FieldType::{Micros, OptDouble, OptInt, OptLong, OptMicros};
+    matches!(kind, OptLong | OptInt | OptDouble | Micros | OptMicros)
+}
+
+pub(super) fn type_name(kind: FieldType) -> &'static str {
     match kind {
         FieldType::Text | FieldType::OptText => "a string",
         FieldType::Micros | FieldType::OptMicros => "a moment",
@@ -263,6 +309,7 @@ fn operand_name(operand: &Operand) -> String {
         Operand::Number(_) => "a number".into(),
         Operand::Bool(value) => format!("{value}"),
         Operand::Null => "()".into(),
+        Operand::Severity(severity) => format!("the severity {}", severity.name()),
         Operand::Field(FieldObject(field)) => format!("the field {}", field.name()),
     }
 }
@@ -271,13 +318,13 @@ fn operand_name(operand: &Operand) -> String {
 pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     engine.register_type_with_name::<FieldObject>("field").register_type_with_name::<PredObject>("predicate");
     engine.register_type_with_name::<Symbol>("symbol").register_type_with_name::<Severity>("severity");
-    engine.register_type_with_name::<Aggregate>("aggregate");
     register_comparisons::<Symbol>(engine, gather);
     register_comparisons::<ImmutableString>(engine, gather);
     register_comparisons::<i64>(engine, gather);
     register_comparisons::<f64>(engine, gather);
     register_comparisons::<bool>(engine, gather);
     register_comparisons::<()>(engine, gather);
+    register_comparisons::<Severity>(engine, gather);
     for operator in OPERATORS {
         let g = gather.clone();
         engine.register_fn(operator, move |context: NativeCallContext, a: FieldObject, b: FieldObject| {
@@ -286,22 +333,29 @@ pub(super) fn register(engine: &mut Engine, gather: &Gather) {
     }
     register_logic(engine, gather);
     register_methods(engine, gather);
-    register_aggregates(engine, gather);
+    methods::register(engine, gather);
+    aggregate::register(engine, gather);
     let g = gather.clone();
     engine.register_fn("rule", move |context: NativeCallContext, id: ImmutableString, values: Map| {
         g.lock().rules.push(RawRule { id: id.to_string(), values, at: context.call_position() });
     });
     let g = gather.clone();
-    engine.register_fn("marker", move |context: NativeCallContext, _: ImmutableString, _: Map| {
-        g.problem(&context, "markers are not supported yet by this version: the rule cannot remember other events");
+    engine.register_fn("marker", move |context: NativeCallContext, name: ImmutableString, values: Map| {
+        g.lock().markers.push(RawMarker { name: name.to_string(), values, at: context.call_position() });
     });
     engine.register_fn("attr", |name: ImmutableString| FieldObject(Selector::Attribute(name.as_str().into())));
 }
 
 /// `&`, `|`, `!`, and what people write instead.
 fn register_logic(engine: &mut Engine, gather: &Gather) {
-    engine.register_fn("&", |a: PredObject, b: PredObject| PredObject(a.0.and(b.0)));
-    engine.register_fn("|", |a: PredObject, b: PredObject| PredObject(a.0.or(b.0)));
+    let g = gather.clone();
+    engine.register_fn("&", move |context: NativeCallContext, a: PredObject, b: PredObject| {
+        never::both(&g, &context, a.0, b.0)
+    });
+    let g = gather.clone();
+    engine.register_fn("|", move |context: NativeCallContext, a: PredObject, b: PredObject| {
+        never::either(&g, &context, a.0, b.0)
+    });
     engine.register_fn("!", |a: PredObject| PredObject(Pred::Not(Box::new(a.0))));
     for operator in ["&", "|"] {
         let (g, h) = (gather.clone(), gather.clone());
@@ -333,7 +387,7 @@ fn register_logic(engine: &mut Engine, gather: &Gather) {
 
 impl Gather {
     /// Notes a field that stands where a test should.
-    fn bare(&self, context: &NativeCallContext, field: &FieldObject) {
+    pub fn bare(&self, context: &NativeCallContext, field: &FieldObject) {
         if field.0 != Selector::Unknown {
             let name = field.0.name();
             self.problem(context, format!("`{name}` alone is no test: write `{name} == …` or `{name}.exists()`"));
@@ -356,16 +410,16 @@ fn register_methods(engine: &mut Engine, gather: &Gather) {
     );
     let g = gather.clone();
     engine.register_fn(
-        "contains",
-        move |context: NativeCallContext, field: &mut FieldObject, text: ImmutableString| {
-            if !matches!(field.0.field_type(), FieldType::Texts) && field.0 != Selector::Unknown {
-                let name = field.0.name();
-                g.problem(
-                    &context,
-                    format!("contains() is for arrays; {name} is none: write {name}.matches(\"*{text}*\")"),
-                );
-            }
-            PredObject(Pred::Contains(field.0.clone(), text.as_str().into()))
+        "matches_any_case",
+        move |context: NativeCallContext, field: &mut FieldObject, pattern: ImmutableString| {
+            matches_any_case(&g, &context, &field.0, vec![pattern.into()])
+        },
+    );
+    let g = gather.clone();
+    engine.register_fn(
+        "matches_any_case",
+        move |context: NativeCallContext, field: &mut FieldObject, patterns: Array| {
+            matches_any_case(&g, &context, &field.0, patterns)
         },
     );
     let g = gather.clone();
@@ -387,7 +441,8 @@ fn register_methods(engine: &mut Engine, gather: &Gather) {
 }
 
 impl Gather {
-    fn text_only(&self, context: &NativeCallContext, selector: &Selector, what: &str) {
+    /// Notes a field that is no string.
+    pub fn text_only(&self, context: &NativeCallContext, selector: &Selector, what: &str) {
         if !matches!(selector.field_type(), FieldType::Text | FieldType::OptText) {
             let kind = type_name(selector.field_type());
             self.problem(context, format!("{what}() is for strings; {} holds {kind}", selector.name()));
@@ -395,15 +450,35 @@ impl Gather {
     }
 }
 
+/// `field.matches_any_case("…")`, and the same with an array: one of the patterns fits.
+fn matches_any_case(g: &Gather, context: &NativeCallContext, selector: &Selector, patterns: Array) -> PredObject {
+    g.text_only(context, selector, "matches_any_case");
+    if patterns.is_empty() {
+        g.problem(context, "matches_any_case() needs at least one pattern");
+    }
+    let tests = patterns.into_iter().map(|pattern| {
+        let pattern = pattern.into_immutable_string().unwrap_or_else(|kind| {
+            g.problem(context, format!("matches_any_case() takes strings, not {kind}"));
+            ImmutableString::default()
+        });
+        if pattern.len() > 256 {
+            g.problem(context, "a pattern has at most 256 bytes");
+        }
+        Pred::MatchesAnyCase(selector.clone(), Folded::new(&pattern))
+    });
+    PredObject(tests.collect::<Vec<_>>().into_iter().fold(Pred::Const(false), fold_or))
+}
+
 /// `field.one_of([…])`: strings for string fields, symbols for enum fields.
 fn one_of(g: &Gather, context: &NativeCallContext, selector: &Selector, values: Array) -> PredObject {
+    if values.is_empty() {
+        g.problem(context, methods::EMPTY);
+    }
     if matches!(selector.field_type(), FieldType::Text | FieldType::OptText) {
-        if values.is_empty() {
-            g.problem(context, "one_of() needs at least one value");
-        }
         let mut texts = Vec::with_capacity(values.len());
         for value in values {
-            match value.into_immutable_string() {
+            let severity = value.clone().try_cast::<Severity>().filter(|_| *selector == Selector::FindingSeverity);
+            match severity.map_or_else(|| value.into_immutable_string(), |severity| Ok(severity.name().into())) {
                 Ok(text) => texts.push(text.as_str().into()),
                 Err(_) => {
                     g.problem(context, format!("{} is a string: one_of() takes an array of strings", selector.name()))
@@ -413,6 +488,16 @@ fn one_of(g: &Gather, context: &NativeCallContext, selector: &Selector, values: 
         texts.sort();
         texts.dedup();
         return PredObject(Pred::OneOf(selector.clone(), texts.into()));
+    }
+    if matches!(selector.field_type(), FieldType::Texts) {
+        let test = |value: Dynamic| {
+            let text = value.into_immutable_string().unwrap_or_else(|_| {
+                g.problem(context, format!("{} holds strings: one_of() takes an array of strings", selector.name()));
+                ImmutableString::default()
+            });
+            Pred::Contains(selector.clone(), text.as_str().into())
+        };
+        return PredObject(Pred::Any(values.into_iter().map(test).collect()));
     }
     let tests = values.into_iter().map(|value| {
         let operand = operand_of(&value);
@@ -443,30 +528,6 @@ fn operand_of(value: &Dynamic) -> Option<Operand> {
     if let Ok(text) = value.clone().into_immutable_string() {
         return Some(text.into());
     }
-    value.as_int().map(Operand::from).or_else(|_| value.as_float().map(Operand::from)).ok()
-}
-
-/// Functions of the header that later versions bring.
-pub(super) const LATER_AGGREGATES: [&str; 7] = ["sum", "min", "max", "first", "last", "rate", "avg"];
-
-fn register_aggregates(engine: &mut Engine, gather: &Gather) {
-    engine.register_fn("count", || Aggregate::Count);
-    for (name, make) in [("distinct", Aggregate::Distinct as fn(Selector) -> Aggregate), ("max_per", Aggregate::MaxPer)]
-    {
-        let g = gather.clone();
-        engine.register_fn(name, move |context: NativeCallContext, field: FieldObject| {
-            if matches!(field.0.field_type(), FieldType::Texts | FieldType::Map) {
-                g.problem(&context, format!("{name}() takes a single value; {} holds several", field.0.name()));
-            }
-            make(field.0)
-        });
-    }
-    for name in LATER_AGGREGATES {
-        let g = gather.clone();
-        engine.register_fn(name, move |context: NativeCallContext, _: FieldObject| {
-            let known = "count(), distinct(field) and max_per(field)";
-            g.problem(&context, format!("{name}() is not supported yet by this version: there are {known}"));
-            Aggregate::Count
-        });
-    }
+    let number = value.as_int().map(Operand::from).or_else(|_| value.as_float().map(Operand::from));
+    number.or_else(|_| value.as_bool().map(Operand::from)).ok()
 }

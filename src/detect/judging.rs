@@ -2,14 +2,17 @@
 
 use super::{
     Detector, Finding,
+    feed::Behind,
     finding::{Deferred, Evidence},
     keys::bucket,
     raise::Case,
     rule::Rule,
     ruleset::RuleSet,
+    sight::look_back,
     state::{Dirty, Key, Mark, Waiting},
     subject::{Owned, Subject},
     tally::{Shape, Tally},
+    updates::UpdateOn,
     window::{Run, Window},
 };
 use std::sync::Arc;
@@ -48,14 +51,18 @@ pub(super) struct Judging<'a, 'b, 'c> {
 
 impl Judging<'_, '_, '_> {
     /// The gate is open for the window that ends at `end`.
-    pub fn opened(&mut self, end: i64, tally: &Tally, run: Run<'_>, truncated: bool) {
+    pub fn opened(&mut self, end: i64, tally: &Tally, run: Run<'_>, events: &Window) {
         let bucket = bucket(self.rule, end);
         if let Some(bucket) = bucket {
             match self.key.marks.iter_mut().find(|mark| mark.bucket == bucket) {
                 Some(Mark { waiting: Some(waiting), .. }) if waiting.trigger > end => {
                     return self.opened_before(bucket, end);
                 }
-                Some(_) => return,
+                Some(Mark { waiting: None, .. }) => {
+                    self.detector.raiser.suppressed(self.key.rule);
+                    return self.grown(end, tally, run, events);
+                }
+                Some(_) => return self.detector.raiser.suppressed(self.key.rule),
                 None => {}
             }
             if let Some(settle) = self.rule.spec.settle {
@@ -64,23 +71,31 @@ impl Judging<'_, '_, '_> {
         }
         let record = self.work.owned();
         let from = end.saturating_sub(self.shape.window);
+        let (marks, unknown) = self.detector.look_back(self.rule, self.key.rule, &record);
+        let sights = marks.clone();
         let case = Case {
             rule: self.key.rule,
             key: &self.key.name,
             record: &record,
+            marks,
             bucket,
-            values: tally.values(self.shape),
+            update: 0,
+            values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
-            truncated,
-            warming: self.detector.partitions.is_warming(from),
+            truncated: events.truncated,
+            warming: unknown || self.detector.partitions.is_warming(from),
             now: self.work.now,
         };
         let partitions = &self.detector.partitions;
-        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain));
+        let behind = self.key.behind.as_deref();
+        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
         if self.detector.raiser.raise(self.rules, case, evidence, self.out)
             && let Some(bucket) = bucket
         {
-            self.key.marks.push(Mark { bucket, chains: run.chains(), waiting: None });
+            let chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
+            let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
+            let level = self.rule.spec.update_on.map_or(0, of);
+            self.key.marks.push(Mark { bucket, chains, waiting: None, level });
         }
     }
 
@@ -88,10 +103,10 @@ impl Judging<'_, '_, '_> {
     fn wait(&mut self, bucket: i64, trigger: i64, settle: i64) {
         let due = self.due(trigger, settle);
         let record = Deferred::new(self.work.owned(), self.work.chain);
-        self.detector.partitions.defer(record.chain, record.record.offset);
+        self.detector.partitions.defer(&record);
         self.detector.set_timer(due, self.slot, Some(bucket));
         let waiting = Some(Box::new(Waiting { trigger, due, record }));
-        self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting });
+        self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting, level: 0 });
     }
 
     /// When a shape has settled. Events that come after the watermark has passed them (a shipper that was cut off) get
@@ -138,7 +153,7 @@ impl Judging<'_, '_, '_> {
         if ready {
             if let Some(dirty) = self.key.dirty.take() {
                 for record in &dirty.records {
-                    self.detector.partitions.release(record.chain, record.record.offset);
+                    self.detector.partitions.release(record);
                 }
                 self.sweep(window, dirty.from, dirty.to);
             }
@@ -158,12 +173,12 @@ impl Judging<'_, '_, '_> {
         match dirty.records.iter_mut().find(|known| known.chain == record.chain) {
             Some(known) if known.record.offset <= record.record.offset => {}
             Some(known) => {
-                self.detector.partitions.release(known.chain, known.record.offset);
-                self.detector.partitions.defer(record.chain, record.record.offset);
+                self.detector.partitions.release(known);
+                self.detector.partitions.defer(&record);
                 *known = record;
             }
             None => {
-                self.detector.partitions.defer(record.chain, record.record.offset);
+                self.detector.partitions.defer(&record);
                 dirty.records.push(record);
             }
         }
@@ -172,8 +187,10 @@ impl Judging<'_, '_, '_> {
     /// Whether every bucket in which these window ends lie has its finding.
     fn all_raised(&self, from: i64, to: i64) -> bool {
         let (Some(first), Some(last)) = (bucket(self.rule, from), bucket(self.rule, to)) else { return false };
+        let grows = |level| self.rule.spec.update_on.is_some_and(|update_on| update_on.can_grow(level));
+        let done = |mark: &Mark| mark.waiting.is_none() && !grows(mark.level);
         last.saturating_sub(first) < 64
-            && (first..=last).all(|b| self.key.marks.iter().any(|mark| mark.bucket == b && mark.waiting.is_none()))
+            && (first..=last).all(|b| self.key.marks.iter().any(|mark| mark.bucket == b && done(mark)))
     }
 
     /// Evaluates every window end in [from, to].
@@ -181,8 +198,8 @@ impl Judging<'_, '_, '_> {
         let mut scratch = std::mem::take(&mut self.detector.scratch);
         let shape = self.shape;
         window.sweep(shape, (from, to), &mut scratch, |end, tally, run| {
-            if tally.opens(shape) {
-                self.opened(end, tally, run, window.truncated);
+            if tally.opens(shape, run) {
+                self.opened(end, tally, run, window);
             }
             true
         });
@@ -195,6 +212,9 @@ impl Detector {
     pub(super) fn conclude(&mut self, rules: &RuleSet, slot: u32, now: i64, out: &mut Vec<Finding>) {
         let Some(key) = self.state.get(slot) else { return };
         let (dirty, waiting) = (key.dirty.is_some(), key.marks.iter().any(|mark| mark.waiting.is_some()));
+        if key.pending.is_some() {
+            self.judge_pending(rules, slot, true, now, out);
+        }
         if dirty {
             self.sweep_dirty(rules, slot, now, out);
         }
@@ -224,24 +244,37 @@ impl Detector {
                     continue;
                 }
                 let Some(waiting) = mark.waiting.take() else { continue };
-                self.partitions.release(waiting.record.chain, waiting.record.record.offset);
+                self.partitions.release(&waiting.record);
                 let settled = waiting.trigger.saturating_add(rule.spec.settle.unwrap_or(0));
                 let span = (waiting.trigger.saturating_sub(shape.window), settled);
                 let run = window.over(shape, span, &mut self.scratch);
+                let length = span.1.saturating_sub(span.0);
+                if !self.scratch.still_open(shape, run, length) {
+                    refused.push(mark.bucket);
+                    continue;
+                }
+                let record = &waiting.record.record;
+                let (marks, unknown) = look_back(rule, key.rule, record, &self.state, &self.partitions);
+                let sights = marks.clone();
                 let case = Case {
                     rule: key.rule,
                     key: &key.name,
-                    record: &waiting.record.record,
+                    record,
+                    marks,
                     bucket: Some(mark.bucket),
-                    values: self.scratch.values(shape),
+                    update: 0,
+                    values: window.values(shape, &self.scratch, run, length),
                     window: Some(span),
                     truncated: window.truncated,
-                    warming: self.partitions.is_warming(span.0),
+                    warming: unknown || self.partitions.is_warming(span.0),
                     now,
                 };
-                let partitions = &self.partitions;
-                if self.raiser.raise(rules, case, || Evidence::of_run(run, |chain| partitions.id(chain)), out) {
-                    mark.chains = run.chains();
+                let (partitions, behind) = (&self.partitions, key.behind.as_deref());
+                let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
+                if self.raiser.raise(rules, case, evidence, out) {
+                    mark.chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
+                    let of = |update_on: UpdateOn| update_on.level_of(shape, &self.scratch, run, length);
+                    mark.level = rule.spec.update_on.map_or(0, of);
                 } else {
                     refused.push(mark.bucket); // a later event may open the gate of this bucket again
                 }
@@ -259,7 +292,7 @@ impl Detector {
         // a sweep that was made before its timer leaves nothing to do
         if let (Some(shape), Some(dirty)) = (&rule.shape, key.dirty.take()) {
             for record in &dirty.records {
-                self.partitions.release(record.chain, record.record.offset);
+                self.partitions.release(record);
             }
             if let (Some(first), Some(window)) = (dirty.records.first(), key.window.take()) {
                 let record = first.record.clone();

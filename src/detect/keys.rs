@@ -17,8 +17,13 @@ pub(super) fn bucket(rule: &Rule, time: i64) -> Option<i64> {
 
 /// The canonical bytes of a rule's key for a record; false if it lacks one of the fields.
 pub(super) fn canonical_key(rule: &Rule, subject: &Subject<'_>, key: &mut Vec<u8>) -> bool {
+    canonical(&rule.spec.key, subject, key)
+}
+
+/// The canonical bytes of the values of these fields; false if the record lacks one of them.
+pub(super) fn canonical(selectors: &[Selector], subject: &Subject<'_>, key: &mut Vec<u8>) -> bool {
     key.clear();
-    for selector in &rule.spec.key {
+    for selector in selectors {
         match value_text(subject.get(selector)) {
             Some(text) => push_value(key, &text),
             // most installations have one tenant and never name it

@@ -11,11 +11,12 @@ pub(super) const ENTRIES: [&str; 4] = ["decide", "severity", "title", "context"]
 pub(super) const VIEW_NAMES: [&str; 3] = ["position", "partition", "offset"];
 
 /// What functions may call; operators apart.
-pub(super) const CALLABLE: [&str; 36] = [
+pub(super) const CALLABLE: [&str; 44] = [
     "abs",
     "attr",
     "ceiling",
     "contains",
+    "distance_km",
     "ends_with",
     "floor",
     "get",
@@ -28,6 +29,7 @@ pub(super) const CALLABLE: [&str; 36] = [
     "is_zero",
     "keys",
     "len",
+    "mark",
     "max",
     "min",
     "parse_float",
@@ -36,6 +38,8 @@ pub(super) const CALLABLE: [&str; 36] = [
     "round",
     "set",
     "sign",
+    "similarity",
+    "speed_kmh",
     "split",
     "starts_with",
     "sqrt",
@@ -48,12 +52,48 @@ pub(super) const CALLABLE: [&str; 36] = [
     "trim",
     "type_of",
     "values",
+    "number",
+    "lower",
+    "hour",
+    "weekday",
 ];
 
 /// What headers may call.
-const HEADER_CALLABLE: [&str; 19] = [
-    "rule", "attr", "count", "distinct", "max_per", "one_of", "in_list", "exists", "matches", "contains", "marker",
-    "sum", "min", "max", "first", "last", "rate", "avg", "list",
+const HEADER_CALLABLE: [&str; 34] = [
+    "rule",
+    "attr",
+    "count",
+    "distinct",
+    "max_per",
+    "one_of",
+    "in_list",
+    "exists",
+    "matches",
+    "contains",
+    "marker",
+    "sum",
+    "min",
+    "max",
+    "first",
+    "last",
+    "rate",
+    "avg",
+    "list",
+    "count_if",
+    "distinct_if",
+    "min_per",
+    "few_per",
+    "present",
+    "span",
+    "len",
+    "number",
+    "hour",
+    "weekday",
+    "age",
+    "lower",
+    "starts_with",
+    "ends_with",
+    "matches_any_case",
 ];
 
 /// A note at its place.
@@ -80,7 +120,7 @@ pub(super) fn header_places(ast: &AST) -> BTreeMap<String, Position> {
 }
 
 /// A call, as expression or as statement.
-fn call_of<'a>(node: &'a ASTNode<'_>) -> Option<&'a FnCallExpr> {
+pub(super) fn call_of<'a>(node: &'a ASTNode<'_>) -> Option<&'a FnCallExpr> {
     match node {
         ASTNode::Expr(Expr::FnCall(call, _) | Expr::MethodCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _)) => {
             Some(call)
@@ -241,7 +281,7 @@ fn node_of_function(
 }
 
 /// The first property behind a dot: `user` of `e.user` and of `e.user.len()`.
-fn first_property(rhs: &Expr) -> Option<(&str, Position)> {
+pub(super) fn first_property(rhs: &Expr) -> Option<(&str, Position)> {
     match rhs {
         Expr::Property(property, at) => Some((&property.2, *at)),
         Expr::Dot(chain, ..) | Expr::Index(chain, ..) => first_property(&chain.lhs),

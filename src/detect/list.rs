@@ -1,6 +1,6 @@
 //! Lists that rules look things up in: data files of addresses or strings, with an owner and an end date.
 
-use super::{Problem, subject::Subject};
+use super::{Problem, predicate::matches, subject::Subject};
 use crate::{
     artifact::File,
     event::{Field, Text, Value},
@@ -20,6 +20,8 @@ pub struct List {
     pub expires: Option<i64>,
     path: String,
     texts: AHashSet<Text>,
+    /// Entries with a `*`.
+    patterns: Vec<Text>,
     nets: Nets,
     /// Entries that are no address, with their lines: wrong once a rule looks an address up here.
     not_nets: Vec<(usize, String)>,
@@ -69,6 +71,7 @@ impl List {
             expires: None,
             path: path.into(),
             texts: AHashSet::new(),
+            patterns: Vec::new(),
             nets: Nets::default(),
             not_nets: Vec::new(),
         }
@@ -79,7 +82,15 @@ impl List {
             Ok(net) => self.nets.insert(net),
             Err(_) => self.not_nets.push((line, entry.into())),
         }
+        if entry.contains('*') && !self.patterns.iter().any(|known| known == entry) {
+            self.patterns.push(entry.into());
+        }
         self.texts.insert(entry.into());
+    }
+
+    /// Whether a string is an entry, or matches one that is a pattern.
+    fn has(&self, text: &str) -> bool {
+        self.texts.contains(text) || self.patterns.iter().any(|pattern| matches(pattern.as_bytes(), text.as_bytes()))
     }
 
     /// Reads `lists/<name>.txt`.
@@ -122,6 +133,11 @@ impl List {
         list
     }
 
+    /// Its file.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         self.texts.len()
@@ -140,17 +156,16 @@ impl List {
 
     /// Whether a string, or the address that it is, stands in the list.
     pub(super) fn contains_text(&self, text: &str) -> bool {
-        self.texts.contains(text) || text.parse().is_ok_and(|ip| self.nets.contains(ip))
+        self.has(text) || text.parse().is_ok_and(|ip| self.nets.contains(ip))
     }
 
     /// Whether what the selector finds stands in the list, and the list is in force.
     pub(super) fn selects(&self, subject: &Subject<'_>, field: Option<Field>, value: Value<'_>) -> bool {
         let found = match value {
             Value::Text(_) if field == Some(Field::src_ip) => subject.src_ip().is_some_and(|ip| self.nets.contains(ip)),
-            Value::Text(text) => self.texts.contains(text),
-            Value::Symbol(text) => self.texts.contains(text),
+            Value::Text(text) | Value::Symbol(text) => self.has(text),
             Value::Long(number) => self.texts.contains(number.to_string().as_str()),
-            Value::Texts(texts) => texts.iter().any(|text| self.texts.contains(text)),
+            Value::Texts(texts) => texts.iter().any(|text| self.has(text)),
             _ => false,
         };
         found && self.in_force(subject.time)
@@ -182,7 +197,7 @@ fn header<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// The first millisecond after the day `text`, `None` for never.
-fn end_of(text: &str) -> Result<Option<i64>, ()> {
+pub(super) fn end_of(text: &str) -> Result<Option<i64>, ()> {
     if text == "never" {
         return Ok(None);
     }
@@ -231,6 +246,24 @@ mod tests {
     fn a_network_of_everything_is_no_overflow() {
         let (list, _) = parse("# owner: x\n# expires: never\n0.0.0.0/0\n::/0\n");
         assert!(list.nets.contains("203.0.113.7".parse().unwrap()) && list.nets.contains("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_entry_with_a_star_is_a_pattern() {
+        let (list, problems) = parse("# owner: x\n# expires: never\n*.example.com\nsvc-*-prod\nann\nbob?\n");
+        assert_eq!((problems.len(), list.len()), (0, 4));
+        for (text, yes) in [
+            ("mail.example.com", true),
+            ("example.com", false),
+            ("mail.example.com.evil", false),
+            ("svc-web-prod", true),
+            ("ann", true),
+            ("anna", false),
+            ("bob?", true),
+            ("bobo", false),
+        ] {
+            assert_eq!(list.contains_text(text), yes, "{text}");
+        }
     }
 
     #[test]

@@ -3,25 +3,48 @@
 //! [`RuleSet::load`] reads rule files: a header that becomes a native predicate (`header`, `predicate`, `spec`, `lint`)
 //! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
-//! `docs/rules.md` says how rules are written and exactly what they mean.
+//! What went before is remembered by markers (`markers`, `history`, `sight`), single events may wait for it
+//! (`waiting`), and findings are judged by other rules (`feed`). `docs/rules.md` and `docs/markers.md` say how rules
+//! are written and exactly what they mean.
 
+mod aggregate;
 mod attack;
+mod column;
+mod coverage;
+mod decimal;
+mod derived;
 mod detector;
+mod exceptions;
+pub mod explain;
+mod failure;
+mod feed;
 mod finding;
+mod fold;
+mod functions;
 mod header;
+mod history;
 mod judging;
+mod kept;
 mod keys;
+mod levels;
 mod lint;
 mod list;
+mod markers;
+mod measure;
+mod methods;
+mod never;
 pub mod ocsf;
 mod partitions;
 mod predicate;
 mod raise;
+mod refusal;
 mod repeats;
+mod replace;
 mod rule;
 mod ruleset;
 mod script;
 mod severity;
+mod sight;
 mod spec;
 mod state;
 mod stats;
@@ -31,6 +54,10 @@ mod tally;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod travel;
+mod trend;
+mod updates;
+mod waiting;
 mod watermark;
 mod window;
 
@@ -40,10 +67,14 @@ use crate::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::suggest::hint;
 pub use self::{
-    attack::{Technique, version as attack_version},
+    attack::{Technique, tactic as attack_tactic, tactics_of as attack_tactics_of, version as attack_version},
     detector::{Detector, Totals},
+    exceptions::{Entry, Exceptions, Kind as EntryKind, LONGEST_DAYS, Review},
     list::List,
+    refusal::Refusal,
+    replace::Replaced,
     rule::RuleInfo,
     ruleset::RuleSet,
     severity::Severity,
@@ -105,6 +136,8 @@ pub struct Finding {
     pub position: Position,
     /// Whether it goes to the alerts topic (mode live) or is only counted (mode shadow).
     pub live: bool,
+    /// Whether it falls under a silence: it goes where it would go, and says that nobody need act on it.
+    pub silenced: bool,
     /// Title, as the rule wrote it.
     pub title: String,
     /// Severity, as the rule judged it.
@@ -114,6 +147,9 @@ pub struct Finding {
     /// The highest contributing record of each chain. After a restart a finding may have been published before only if
     /// all of these lie below what was done then: publish it again if one of them does not.
     pub reach: Vec<Position>,
+    /// 0 for the finding itself, n when it is told again because its count has doubled for the nth time (`update_on`):
+    /// an update has the id of the finding that it is about, and is none of its own.
+    pub update: u8,
     /// OCSF 2004 (1.8.0), at most 256 KiB of JSON.
     pub ocsf: Vec<u8>,
 }

@@ -2,14 +2,18 @@
 
 use super::{
     attack,
+    exceptions::Entry,
     finding::Evidence,
+    measure::Measured,
     rule::RuleInfo,
     script::clip,
     severity::Severity,
+    sight::{Marks, Sighting},
     spec::Mode,
-    subject::{Owned, OwnedWhat},
+    subject::{Owned, OwnedWhat, Selector},
+    updates,
 };
-use crate::event::{AuthEvent, UserKind};
+use crate::event::{AuthEvent, Field, UserKind};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -26,14 +30,18 @@ const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_99
 pub(super) struct Report<'a> {
     pub rule: &'a RuleInfo,
     pub uid: &'a str,
+    /// 0 for the finding itself, n for its nth update.
+    pub update: u8,
     pub title: &'a str,
     pub severity: Severity,
     /// Names and values of the key.
     pub key: Vec<(String, &'a str)>,
     pub record: &'a Owned,
+    /// What the rule's markers said.
+    pub marks: &'a Marks,
     pub evidence: &'a Evidence,
     /// Names, values and gates of the window.
-    pub values: Vec<(&'a str, u64, u64)>,
+    pub values: Vec<(&'a str, &'a Measured, u64)>,
     /// From and to, microseconds, of the window.
     pub window: Option<(i64, i64)>,
     /// Microseconds: when the same finding can come again.
@@ -41,6 +49,8 @@ pub(super) struct Report<'a> {
     pub context: Option<Value>,
     /// What the rule's functions got wrong.
     pub errors: &'a [String],
+    /// The silence that it falls under.
+    pub silence: Option<&'a Entry>,
     pub truncated: bool,
     pub warming: bool,
     /// Milliseconds.
@@ -116,22 +126,25 @@ fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
 fn alert(report: &Report<'_>) -> Value {
     let now = report.now.clamp(*TIMES.start(), *TIMES.end());
     let title = text(report.title);
+    let silenced = report.silence.is_some();
+    let (status_id, status) = if silenced { (3, "Suppressed") } else { (1, "New") };
     let mut alert = Map::new();
     alert.insert("metadata".into(), metadata(report, now));
+    let (activity_id, activity) = if report.update == 0 { (1, "Create") } else { (2, "Update") };
     for (name, value) in [
         ("category_uid", json!(2)),
         ("category_name", json!("Findings")),
         ("class_uid", json!(2004)),
         ("class_name", json!("Detection Finding")),
-        ("activity_id", json!(1)),
-        ("activity_name", json!("Create")),
-        ("type_uid", json!(200_401)),
-        ("type_name", json!("Detection Finding: Create")),
+        ("activity_id", json!(activity_id)),
+        ("activity_name", json!(activity)),
+        ("type_uid", json!(200_400 + activity_id)),
+        ("type_name", json!(format!("Detection Finding: {activity}"))),
         ("severity_id", json!(report.severity.id())),
         ("severity", json!(report.severity.caption())),
-        ("status_id", json!(1)),
-        ("status", json!("New")),
-        ("is_alert", json!(report.rule.mode == Mode::Live)),
+        ("status_id", json!(status_id)),
+        ("status", json!(status)),
+        ("is_alert", json!(report.rule.mode == Mode::Live && !silenced)),
         ("time", json!(now)),
     ] {
         alert.insert(name.into(), value);
@@ -155,16 +168,17 @@ fn alert(report: &Report<'_>) -> Value {
 fn metadata(report: &Report<'_>, now: i64) -> Value {
     let mut metadata = Map::new();
     metadata.insert("version".into(), json!("1.8.0"));
-    metadata.insert("uid".into(), json!(report.uid));
+    metadata.insert("uid".into(), json!(updates::uid(report.uid, report.update)));
     let key: Vec<&str> = report.key.iter().map(|(_, value)| clip(value, 64)).collect();
     metadata.insert("correlation_uid".into(), text(&key.join("|")));
     let version = env!("CARGO_PKG_VERSION");
     metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
-    let tenant = match &report.record.what {
-        OwnedWhat::Event(event) => event.tenant.as_deref(),
-        OwnedWhat::Rejection(_) => None,
+    let subject = report.record.subject();
+    let tenant = match subject.get(&Selector::Field(Field::tenant)) {
+        crate::event::Value::Text(tenant) => Some(text(tenant)),
+        _ => None,
     };
-    put(&mut metadata, "tenant_uid", tenant.map(text));
+    put(&mut metadata, "tenant_uid", tenant);
     metadata.insert("processed_time".into(), json!(now));
     metadata.insert("labels".into(), json!([format!("mode:{}", report.rule.mode.name())]));
     Value::Object(metadata)
@@ -178,7 +192,8 @@ fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
     if !rule.description.is_empty() {
         info.insert("desc".into(), Value::String(clip(&rule.description, 2048).to_owned()));
     }
-    info.insert("created_time".into(), json!(now));
+    // when the finding was created, its first alert says
+    info.insert(if report.update == 0 { "created_time" } else { "modified_time" }.into(), json!(now));
     put(&mut info, "first_seen_time", evidence.times.and_then(|times| millis(times.0)).map(Value::from));
     put(&mut info, "last_seen_time", evidence.times.and_then(|times| millis(times.1)).map(Value::from));
     put(&mut info, "src_url", is_url(&rule.runbook).then(|| text(&rule.runbook)));
@@ -242,7 +257,20 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     evidence.insert("uid".into(), json!(position));
     data.insert("position".into(), json!(position));
     match &report.record.what {
-        OwnedWhat::Event(event) => event_evidence(event, &mut evidence, &mut data, &mut observables),
+        OwnedWhat::Event(event) => {
+            event_evidence(event, &mut evidence, &mut observables);
+            data.insert("event_id".into(), text(&event.event_id));
+            data.insert("source".into(), text(&event.source));
+            data.insert("activity".into(), json!(event.activity.symbol()));
+            data.insert("outcome".into(), json!(event.outcome.symbol()));
+            put(&mut data, "reason", event.reason.as_deref().map(text));
+        }
+        OwnedWhat::Finding(found) => {
+            event_evidence(&found.event(), &mut evidence, &mut observables);
+            let found =
+                json!({ "uid": text(&found.uid), "rule": text(&found.rule), "severity": found.severity.name() });
+            data.insert("finding".into(), found);
+        }
         OwnedWhat::Rejection(rejection) => {
             data.insert("rejection".into(), json!({ "code": rejection.code, "detail": text(&rejection.detail) }));
         }
@@ -250,7 +278,7 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     if let Some((from, to)) = report.window {
         data.insert("window".into(), json!({ "after": from.div_euclid(1000), "to": to.div_euclid(1000) }));
         let values: Map<String, Value> =
-            report.values.iter().map(|(name, value, _)| ((*name).into(), json!(value))).collect();
+            report.values.iter().map(|(name, value, _)| ((*name).into(), value.to_json())).collect();
         data.insert("values".into(), Value::Object(values));
         let gates =
             report.values.iter().filter(|(.., gate)| *gate > 0).map(|(name, _, gate)| ((*name).into(), json!(gate)));
@@ -262,17 +290,24 @@ fn evidence(report: &Report<'_>) -> (Value, Vec<Value>) {
     if omitted > 0 {
         data.insert("positions_omitted".into(), json!(omitted));
     }
+    let marks: Map<String, Value> = report.marks.asked().map(|mark| (mark.name.to_string(), sighting(mark))).collect();
+    put(&mut data, "marks", (!marks.is_empty()).then_some(Value::Object(marks)));
     put(&mut data, "context", report.context.clone());
     evidence.insert("data".into(), Value::Object(data));
     (Value::Object(evidence), observables)
 }
 
-fn event_evidence(
-    event: &AuthEvent,
-    evidence: &mut Map<String, Value>,
-    data: &mut Map<String, Value>,
-    observables: &mut Vec<Value>,
-) {
+/// What a marker said: the record that it remembered and its age in seconds, or that there was none.
+fn sighting(mark: &Sighting) -> Value {
+    match &mark.seen {
+        Some((age, seen)) => json!({ "position": seen.chain.at(seen.offset).to_string(), "age": *age as f64 / 1e6 }),
+        // the rule may have fired for want of memory: who looks into it must know
+        None if mark.lost => json!({ "missing": true, "pushed_out": true }),
+        None => json!({ "missing": true }),
+    }
+}
+
+fn event_evidence(event: &AuthEvent, evidence: &mut Map<String, Value>, observables: &mut Vec<Value>) {
     let mut observe = |path: &str, type_id: i64, caption: &str, value: &str| {
         observables.push(json!({
             "name": format!("evidences[0].{path}"), "type_id": type_id, "type": caption, "value": text(value),
@@ -319,11 +354,6 @@ fn event_evidence(
         evidence.insert("http_request".into(), json!({ "user_agent": text(agent) }));
         observe("http_request.user_agent", 16, "HTTP User-Agent", agent);
     }
-    data.insert("event_id".into(), text(&event.event_id));
-    data.insert("source".into(), text(&event.source));
-    data.insert("activity".into(), json!(event.activity.symbol()));
-    data.insert("outcome".into(), json!(event.outcome.symbol()));
-    put(data, "reason", event.reason.as_deref().map(text));
 }
 
 fn unmapped(report: &Report<'_>) -> Value {
@@ -338,7 +368,19 @@ fn unmapped(report: &Report<'_>) -> Value {
     );
     let key: Map<String, Value> = report.key.iter().map(|(name, value)| (name.clone(), text(value))).collect();
     own.insert("key".into(), Value::Object(key));
+    if report.update > 0 {
+        own.insert("update".into(), json!(report.update));
+    }
     put(&mut own, "dedup_until", report.dedup_until.map(|until| json!(until.div_euclid(1000))));
+    if let Some(silence) = report.silence {
+        own.insert(
+            "silence".into(),
+            json!({
+                "path": silence.path, "line": silence.line, "owner": text(&silence.owner),
+                "reason": text(&silence.reason), "expires": silence.last_day.to_string(),
+            }),
+        );
+    }
     own.insert("warming".into(), json!(report.warming));
     if report.truncated {
         own.insert("window_truncated".into(), json!(true));

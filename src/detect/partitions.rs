@@ -1,6 +1,6 @@
 //! The partitions that are read here: how far each has come, what it defers, and how far all of them have come.
 
-use super::watermark::Watermark;
+use super::{finding::Deferred, watermark::Watermark};
 use crate::position::ChainId;
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -51,6 +51,8 @@ pub(super) struct Partitions {
     last_now: i64,
     calls: u32,
     deferrals: usize,
+    /// How many judgements wait with records of this time and chain.
+    waiting: BTreeMap<(i64, u32), u32>,
 }
 
 impl Partitions {
@@ -70,6 +72,7 @@ impl Partitions {
             last_now: i64::MIN,
             calls: 0,
             deferrals: 0,
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -127,6 +130,11 @@ impl Partitions {
         self.get(at).is_some()
     }
 
+    /// The index of a chain that is read here.
+    pub fn find(&self, id: &ChainId) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
     /// The chain of an index that is in use.
     pub fn id(&self, at: u32) -> Option<Arc<ChainId>> {
         self.get(at).map(|partition| partition.id.clone())
@@ -180,16 +188,19 @@ impl Partitions {
         self.refresh();
     }
 
-    /// A judgement waits with this offset.
-    pub fn defer(&mut self, at: u32, offset: i64) {
+    /// A judgement waits with this record.
+    pub fn defer(&mut self, waiting: &Deferred) {
+        let (at, time) = (waiting.chain, waiting.record.time);
         if let Some(partition) = self.at(at) {
-            *partition.deferred.entry(offset).or_default() += 1;
+            *partition.deferred.entry(waiting.record.offset).or_default() += 1;
+            *self.waiting.entry((time, at)).or_default() += 1;
             self.deferrals += 1;
         }
     }
 
     /// A judgement no longer waits.
-    pub fn release(&mut self, at: u32, offset: i64) {
+    pub fn release(&mut self, waiting: &Deferred) {
+        let (at, time, offset) = (waiting.chain, waiting.record.time, waiting.record.offset);
         let Some(partition) = self.at(at) else { return };
         let Some(count) = partition.deferred.get_mut(&offset) else { return };
         *count -= 1;
@@ -197,6 +208,17 @@ impl Partitions {
             partition.deferred.remove(&offset);
         }
         self.deferrals -= 1;
+        if let Some(count) = self.waiting.get_mut(&(time, at)) {
+            *count -= 1;
+            if *count == 0 {
+                self.waiting.remove(&(time, at));
+            }
+        }
+    }
+
+    /// The time of the oldest record that a judgement waits with: questions are still asked as of then.
+    pub fn oldest_waiting(&self) -> Option<i64> {
+        self.waiting.keys().next().map(|(time, _)| *time)
     }
 
     /// The lowest offset of a chain that a judgement waits with.
@@ -210,6 +232,7 @@ impl Partitions {
         self.live.retain(|live| *live != at);
         if let Some(partition) = self.all.get_mut(at as usize).and_then(Option::take) {
             self.deferrals -= partition.deferred.values().sum::<u32>() as usize;
+            self.waiting.retain(|(_, chain), _| *chain != at);
         }
         self.epoch = self.epoch.wrapping_add(1);
         self.refresh();
@@ -241,6 +264,6 @@ impl Partitions {
     /// Bytes taken, about.
     pub fn bytes(&self) -> usize {
         let places = self.all.capacity() * size_of::<usize>() + self.live.len() * size_of::<Partition>();
-        places + self.deferrals * 32
+        places + self.deferrals * 64
     }
 }

@@ -1,11 +1,13 @@
 //! Native predicates: what `when` becomes. Evaluated for every event that the activity index lets through.
 
 use super::{
+    derived::{Compared, Words, folded},
+    fold::Folded,
     list::List,
     subject::{Selector, Subject},
 };
 use crate::event::{Activity, Field, FieldType, Outcome, Text, Value};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, str::Chars};
 
 /// A comparison of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(super) enum Compare {
 }
 
 impl Compare {
-    fn holds(self, found: Ordering) -> bool {
+    /// Whether an order satisfies it.
+    pub fn holds(self, found: Ordering) -> bool {
         match self {
             Self::Equal => found.is_eq(),
             Self::Less => found.is_lt(),
@@ -44,7 +47,7 @@ pub(super) enum Number {
 }
 
 /// What `when` says. A null field makes every test of it false; `!` of such a test is true.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pred {
     /// Always or never.
     Const(bool),
@@ -52,12 +55,16 @@ pub(super) enum Pred {
     Symbol(Field, u32),
     /// The record is a rejection.
     IsRejection,
+    /// The record is a finding.
+    IsFinding,
     /// A string equals.
     Text(Selector, Text),
     /// A string is one of these, sorted.
     OneOf(Selector, Box<[Text]>),
     /// A string matches a pattern of `*` and `?`.
     Matches(Selector, Text),
+    /// A string matches a pattern of `*` and `?`, in whatever case.
+    MatchesAnyCase(Selector, Folded),
     /// A number compares so.
     Number(Selector, Compare, Number),
     /// A boolean is this.
@@ -66,8 +73,14 @@ pub(super) enum Pred {
     Exists(Selector),
     /// An array of strings has this one.
     Contains(Selector, Text),
-    /// Two strings are equal, and neither is null.
+    /// Two strings, symbols or truth values are equal, and neither is null.
     Same(Selector, Selector),
+    /// Two strings are equal in lower case, and neither is null.
+    Alike(Selector, Selector),
+    /// A string satisfies a test, perhaps in lower case.
+    Words(Selector, Words, bool),
+    /// A number that is worked out of a field compares so.
+    Compared(Box<Compared>),
     /// The value stands in the list of this index.
     InList(Selector, usize),
     /// Not so.
@@ -99,9 +112,10 @@ impl Pred {
             Self::Const(value) => *value,
             Self::Symbol(field, mask) => match subject.what {
                 super::subject::What::Event(event) => mask & (1 << place(event, *field)) != 0,
-                super::subject::What::Rejection(_) => false,
+                super::subject::What::Rejection(_) | super::subject::What::Finding(_) => false,
             },
             Self::IsRejection => matches!(subject.what, super::subject::What::Rejection(_)),
+            Self::IsFinding => matches!(subject.what, super::subject::What::Finding(_)),
             Self::Text(selector, text) => subject.get(selector) == Value::Text(text),
             Self::OneOf(selector, texts) => match subject.get(selector) {
                 Value::Text(found) => texts.binary_search_by(|text| text.as_str().cmp(found)).is_ok(),
@@ -109,6 +123,10 @@ impl Pred {
             },
             Self::Matches(selector, pattern) => match subject.get(selector) {
                 Value::Text(text) => matches(pattern.as_bytes(), text.as_bytes()),
+                _ => false,
+            },
+            Self::MatchesAnyCase(selector, pattern) => match subject.get(selector) {
+                Value::Text(text) => pattern.matches(text),
                 _ => false,
             },
             Self::Number(selector, compare, with) => {
@@ -127,8 +145,19 @@ impl Pred {
             },
             Self::Same(a, b) => match (subject.get(a), subject.get(b)) {
                 (Value::Text(a), Value::Text(b)) => a == b,
+                (Value::Symbol(a), Value::Symbol(b)) => a == b,
+                (Value::Bool(a), Value::Bool(b)) => a == b,
                 _ => false,
             },
+            Self::Alike(a, b) => match (subject.get(a), subject.get(b)) {
+                (Value::Text(a), Value::Text(b)) => folded(a).eq(folded(b)),
+                _ => false,
+            },
+            Self::Words(selector, words, fold) => match subject.get(selector) {
+                Value::Text(text) => words.holds(text, *fold),
+                _ => false,
+            },
+            Self::Compared(compared) => compared.holds(subject),
             Self::InList(selector, list) => {
                 let field = if let Selector::Field(field) = selector { Some(*field) } else { None };
                 lists.get(*list).is_some_and(|list| list.selects(subject, field, subject.get(selector)))
@@ -157,12 +186,15 @@ impl Pred {
     fn cost(&self) -> u32 {
         match self {
             Self::Const(_) => 0,
-            Self::Symbol(..) | Self::IsRejection => 1,
+            Self::Symbol(..) | Self::IsRejection | Self::IsFinding => 1,
             Self::Number(..) | Self::Bool(..) | Self::Exists(_) => 2,
             Self::Text(..) => 4,
             Self::Same(..) => 5,
+            Self::Compared(_) => 6,
             Self::OneOf(_, texts) => 4 + texts.len().max(1).ilog2(),
-            Self::Matches(..) | Self::Contains(..) => 12,
+            Self::Matches(..) | Self::Contains(..) | Self::Words(_, _, false) => 12,
+            Self::MatchesAnyCase(..) => 16,
+            Self::Alike(..) | Self::Words(_, _, true) => 20,
             Self::InList(..) => 30,
             Self::Not(inner) => inner.cost(),
             Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::cost).sum(),
@@ -179,20 +211,33 @@ impl Pred {
         }
     }
 
-    /// The cells of the activity index in which the predicate can hold. A rule sees rejections only if it speaks of
-    /// them.
+    /// The cells of the activity index in which the predicate can hold. A rule sees rejections, and findings, only if
+    /// it speaks of them.
     pub fn cells(&self) -> u128 {
-        let mut about_rejections = false;
+        let (mut about_rejections, mut about_findings) = (false, false);
         self.walk(&mut |part| {
+            about_findings |= matches!(part, Self::IsFinding) || part.is_only_of_findings();
             about_rejections |= match part {
                 Self::IsRejection => true,
                 Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) | Self::InList(s, _) => {
                     s.is_about_rejections()
                 }
+                Self::Words(s, ..) | Self::MatchesAnyCase(s, _) => s.is_about_rejections(),
+                Self::Same(a, b) | Self::Alike(a, b) => a.is_about_rejections() || b.is_about_rejections(),
+                Self::Compared(compared) => compared.any_field(Selector::is_about_rejections),
                 _ => false,
             }
         });
-        self.possible().0 & if about_rejections { ALL_CELLS } else { ALL_CELLS & !REJECTIONS }
+        let unasked = if about_rejections { 0 } else { REJECTIONS } | if about_findings { 0 } else { FINDINGS };
+        self.possible().0 & !unasked
+    }
+
+    /// Whether it is a test of something that only findings have.
+    fn is_only_of_findings(&self) -> bool {
+        match self {
+            Self::Text(s, _) | Self::OneOf(s, _) | Self::Matches(s, _) | Self::Exists(s) => s.is_about_findings(),
+            _ => false,
+        }
     }
 
     /// (cells in which it can be true, cells in which it can be false)
@@ -206,6 +251,8 @@ impl Pred {
                 }
             }
             Self::IsRejection => (REJECTIONS, ALL_CELLS & !REJECTIONS),
+            Self::IsFinding => (FINDINGS, ALL_CELLS & !FINDINGS),
+            test if test.is_only_of_findings() => (FINDINGS, ALL_CELLS),
             Self::Symbol(Field::activity, mask) => split(|activity, _| mask & (1 << activity) != 0),
             Self::Symbol(Field::outcome, mask) => split(|_, outcome| mask & (1 << outcome) != 0),
             Self::Not(inner) => {
@@ -220,9 +267,13 @@ impl Pred {
 }
 
 const OUTCOMES: usize = Outcome::SYMBOLS.len();
-/// How many cells the activity index has: one for each activity and outcome, and one for rejections.
-pub(super) const CELLS: usize = Activity::SYMBOLS.len() * OUTCOMES + 1;
-const REJECTIONS: u128 = 1 << (CELLS - 1);
+const EVENT_CELLS: usize = Activity::SYMBOLS.len() * OUTCOMES;
+/// How many cells the activity index has: one for each activity and outcome, one for rejections, one for findings.
+pub(super) const CELLS: usize = EVENT_CELLS + 2;
+/// The cell of findings.
+pub(super) const FINDING_CELL: usize = EVENT_CELLS + 1;
+const REJECTIONS: u128 = 1 << EVENT_CELLS;
+const FINDINGS: u128 = 1 << FINDING_CELL;
 const ALL_CELLS: u128 = (1 << CELLS) - 1;
 const _: () = assert!(CELLS < 128, "the index is a u128");
 
@@ -230,14 +281,15 @@ const _: () = assert!(CELLS < 128, "the index is a u128");
 pub(super) fn cell(subject: &Subject<'_>) -> usize {
     match subject.what {
         super::subject::What::Event(event) => event.activity as usize * OUTCOMES + event.outcome as usize,
-        super::subject::What::Rejection(_) => CELLS - 1,
+        super::subject::What::Rejection(_) => EVENT_CELLS,
+        super::subject::What::Finding(_) => FINDING_CELL,
     }
 }
 
-/// Cells of events for which the test holds, and all others (rejections among them).
+/// Cells of events for which the test holds, and all others (rejections and findings among them).
 fn split(test: impl Fn(usize, usize) -> bool) -> (u128, u128) {
     let yes =
-        (0..CELLS - 1).filter(|cell| test(cell / OUTCOMES, cell % OUTCOMES)).fold(0, |mask, cell| mask | 1 << cell);
+        (0..EVENT_CELLS).filter(|cell| test(cell / OUTCOMES, cell % OUTCOMES)).fold(0, |mask, cell| mask | 1 << cell);
     (yes, ALL_CELLS & !yes)
 }
 
@@ -293,6 +345,29 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
+/// The same for characters, with any character for `?`.
+pub(super) fn glob(mut pattern: Chars<'_>, mut text: impl Iterator<Item = char> + Clone) -> bool {
+    let mut star = None;
+    loop {
+        let before = text.clone();
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                (star, text) = (Some((pattern.clone(), before.clone())), before);
+            }
+            (None, None) => return true,
+            (Some(_), None) => return false, // a star that gives back leaves less text, not more
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {}
+            _ => {
+                let Some((after, eaten)) = &mut star else { return false };
+                if eaten.next().is_none() {
+                    return false;
+                }
+                (pattern, text) = (after.clone(), eaten.clone());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +398,7 @@ mod tests {
             ("", "x", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), yes, "{pattern} {text}");
+            assert_eq!(glob(pattern.chars(), text.chars()), yes, "{pattern} {text}");
         }
     }
 
@@ -330,6 +406,7 @@ mod tests {
     fn a_hostile_pattern_and_text_end_soon() {
         let text = "a".repeat(100_000);
         assert!(!matches(b"*a*a*a*a*a*a*a*b", text.as_bytes()));
+        assert!(!glob("*a*a*a*a*a*a*a*b".chars(), text.chars()));
     }
 
     #[test]
@@ -340,6 +417,7 @@ mod tests {
             Pred::Text(user(), "x".into()),
             Pred::OneOf(user(), ["x".into()].into()),
             Pred::Matches(user(), "*".into()),
+            Pred::MatchesAnyCase(user(), Folded::new("*")),
             Pred::Exists(user()),
             Pred::Same(user(), user()),
             Pred::Number(Selector::Field(Field::acr), Compare::GreaterOrEqual, Number::Int(0)),
@@ -356,9 +434,13 @@ mod tests {
         let failed =
             Pred::Symbol(Field::activity, logon_bit).and(Pred::Symbol(Field::outcome, 1 << Outcome::Failure as u32));
         assert_eq!(failed.cells().count_ones(), 1);
-        assert_eq!(Pred::Not(Box::new(failed.clone())).cells().count_ones() as usize, CELLS - 2);
+        assert_eq!(Pred::Not(Box::new(failed.clone())).cells().count_ones() as usize, EVENT_CELLS - 1);
         let either = failed.clone().or(Pred::Text(Selector::Field(Field::user), "ann".into()));
-        assert_eq!(either.cells(), ALL_CELLS & !REJECTIONS, "no rule sees rejections by accident");
+        let events = ALL_CELLS & !REJECTIONS & !FINDINGS;
+        assert_eq!(either.cells(), events, "no rule sees rejections or findings by accident");
+        assert_eq!(failed.clone().or(Pred::IsFinding).cells().count_ones(), 2);
+        let named = Pred::Text(Selector::FindingRule, "AUTH-0001".into());
+        assert_eq!((named.cells(), Pred::Not(Box::new(named)).cells()), (FINDINGS, events | FINDINGS));
         assert_eq!(failed.or(Pred::IsRejection).cells().count_ones(), 2);
         assert_eq!(Pred::IsRejection.cells(), REJECTIONS);
         assert_eq!(Pred::IsRejection.and(Pred::Symbol(Field::activity, 1)).cells(), 0, "can never hold");

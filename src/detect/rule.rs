@@ -3,13 +3,15 @@
 use super::{
     attack::Technique,
     lint::ENTRIES,
+    markers::Marker,
     severity::Severity,
     spec::{Mode, Spec, Status},
+    subject::Selector,
     tally::Shape,
 };
 use crate::digest::Digest;
 use rhai::{AST, ImmutableString};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What is known about a rule without running it.
 #[derive(Debug, Clone)]
@@ -28,6 +30,10 @@ pub struct RuleInfo {
     pub severity: Severity,
     /// What of ATT&CK it finds.
     pub attack: Vec<Technique>,
+    /// The fields of its key.
+    pub key: Vec<String>,
+    /// How far back it counts, if it counts.
+    pub window: Option<Duration>,
     /// Who answers for it.
     pub owner: String,
     /// What to do about a finding.
@@ -56,13 +62,18 @@ pub(super) struct Rule {
     pub functions: AST,
     /// Which of them there are: decide, severity, title, context.
     pub has: [bool; 4],
+    /// What it remembers of other events.
+    pub markers: Vec<Marker>,
 }
 
 impl Rule {
     /// Puts a rule together.
-    pub fn new(spec: Spec, path: &str, source: &str, functions: AST) -> Self {
+    pub fn new(spec: Spec, markers: Vec<Marker>, path: &str, source: &str, functions: AST) -> Self {
         let has = ENTRIES.map(|entry| functions.iter_functions().any(|function| function.name == entry));
-        let shape = spec.window.map(|window| Shape::new(window, spec.aggs.clone(), spec.columns.len()));
+        let shape = spec.window.map(|window| {
+            let (aggs, tracks) = (spec.aggs.clone(), spec.tracks.clone());
+            Shape::new(window, aggs, spec.columns.len(), tracks, spec.conditions.len())
+        });
         let info = RuleInfo {
             id: spec.id.clone(),
             name: spec.name.clone(),
@@ -71,6 +82,8 @@ impl Rule {
             status: spec.status,
             severity: spec.severity,
             attack: spec.attack.clone(),
+            key: spec.key.iter().map(Selector::name).collect(),
+            window: spec.window.map(|window| Duration::from_micros(window.unsigned_abs())),
             owner: spec.owner.clone(),
             runbook: spec.runbook.clone(),
             falsepos: spec.falsepos.clone(),
@@ -79,10 +92,16 @@ impl Rule {
             digest: Digest::of(source.as_bytes()),
         };
         let names = spec.aggs.iter().map(|agg| agg.name.as_str().into()).collect();
-        Self { spec, info, shape, names, functions, has }
+        Self { spec, info, shape, names, functions, has, markers }
     }
 
-    /// How long an event matters to this rule, in microseconds.
+    /// How far back its judgements look, in microseconds.
+    pub fn horizon(&self) -> i64 {
+        let remembered = self.markers.iter().map(|marker| marker.keep.ttl).max().unwrap_or(0);
+        self.memory().saturating_add(remembered).saturating_add(self.spec.wait.unwrap_or(0))
+    }
+
+    /// How long an event matters to this rule's windows, in microseconds.
     pub fn memory(&self) -> i64 {
         self.spec.window.unwrap_or(0).saturating_add(self.spec.settle.unwrap_or(0))
     }

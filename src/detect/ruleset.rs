@@ -2,14 +2,18 @@
 
 use super::{
     Problem,
+    exceptions::{self, Exceptions},
+    feed,
     header::{self, Gather},
     lint::{self, Note},
     list::{self, List},
+    markers::{self, Marker, Wants},
     predicate::CELLS,
     rule::{Rule, RuleInfo},
     script::{self, Scripts},
     spec::{self, Mode},
     suggest::hint,
+    trend,
 };
 use crate::{
     artifact::{self, File},
@@ -30,8 +34,11 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     infos: Vec<RuleInfo>,
     lists: Arc<[List]>,
+    exceptions: Exceptions,
     /// The rules that can select a record of each cell.
     index: Vec<Box<[u32]>>,
+    /// The markers that can, each as rule and place in it.
+    marker_index: Vec<Box<[(u32, usize)]>>,
     scripts: Scripts,
     bundle: (Digest, Arc<[u8]>),
 }
@@ -39,13 +46,15 @@ pub struct RuleSet {
 impl RuleSet {
     /// No rules.
     pub fn empty() -> Self {
-        Self::of(Vec::new(), Vec::new().into(), Vec::new())
+        Self::of(Vec::new(), Vec::new().into(), Exceptions::default(), Vec::new())
     }
 
-    /// Compiles `*.rhai` (without `*.test.rhai`) and lists (`lists/*.txt`). All problems are reported, not only the
-    /// first one.
+    /// Compiles `*.rhai` (without `*.test.rhai`), lists (`lists/*.txt`) and exceptions (`exceptions/*.toml`). All
+    /// problems are reported, not only the first one.
     pub fn load(files: &[File]) -> Result<Self, Vec<Problem>> {
-        Self::load_with(files, Vec::new())
+        let rules = Self::load_with(files, Vec::new())?;
+        let problems = feed::unknown_rules(&rules);
+        if problems.is_empty() { Ok(rules) } else { Err(problems) }
     }
 
     /// Loads with these lists in the place of those of the same names: tests of rules bring their own.
@@ -61,10 +70,11 @@ impl RuleSet {
             let Some(rule) = loader.load(file, &mut problems) else { continue };
             if let Some(other) = rules.iter().find(|other| other.info.id == rule.info.id) {
                 let message = format!("rule id {} is taken by {}: give it another one", rule.info.id, other.info.path);
-                problems.push(Problem { path: file.path.clone(), at: None, message });
+                problems.push(problem(&file.path, rule.spec.at, message));
             }
             rules.push(rule);
         }
+        let entries = Exceptions::parse(files, &rules, &mut problems);
         if !problems.is_empty() {
             problems.sort_by(|a, b| (&a.path, a.at, &a.message).cmp(&(&b.path, b.at, &b.message)));
             problems.dedup();
@@ -72,16 +82,26 @@ impl RuleSet {
         }
         // the order of files must not matter to anything
         rules.sort_by(|a, b| a.info.id.cmp(&b.info.id));
-        let kept = files.iter().filter(|file| matches!(kind(&file.path), Kind::Rule | Kind::List)).cloned().collect();
-        Ok(Self::of(rules, lists, kept))
+        let is_kept = |file: &&File| matches!(kind(&file.path), Kind::Rule | Kind::List | Kind::Exceptions);
+        let kept = files.iter().filter(is_kept).cloned().collect();
+        Ok(Self::of(rules, lists, entries, kept))
     }
 
-    fn of(rules: Vec<Rule>, lists: Arc<[List]>, files: Vec<File>) -> Self {
+    fn of(rules: Vec<Rule>, lists: Arc<[List]>, exceptions: Exceptions, files: Vec<File>) -> Self {
         let mut index = vec![Vec::new(); CELLS];
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
             let cells = rule.spec.when.cells();
             for (_, list) in index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
                 list.push(at as u32); // as many rules as files: far below 2^32
+            }
+        }
+        let mut marker_index = vec![Vec::new(); CELLS];
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
+            for (place, marker) in rule.markers.iter().enumerate() {
+                let cells = marker.when.cells();
+                for (_, list) in marker_index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
+                    list.push((at as u32, place));
+                }
             }
         }
         let (digest, bytes) = artifact::bundle(files);
@@ -90,21 +110,44 @@ impl RuleSet {
             rules,
             scripts: Scripts::new(lists.clone()),
             lists,
+            exceptions,
             index: index.into_iter().map(Vec::into_boxed_slice).collect(),
+            marker_index: marker_index.into_iter().map(Vec::into_boxed_slice).collect(),
             bundle: (digest, bytes.into()),
         }
     }
 
-    /// Digest and bytes of the bundle of rule and list files, tests left out.
+    /// Digest and bytes of the bundle of rules, lists and exceptions, tests left out.
     pub fn bundle(&self) -> (Digest, Arc<[u8]>) {
         self.bundle.clone()
     }
 
-    /// How far back replay must reach so that volatile state is whole: the largest window + settle.
+    /// How far back replay must reach so that the volatile state of live rules is whole: the largest
+    /// window + settle + ttl + wait.
+    /// Shadow rules may look back further: what they miss after a restart is counted, not alerted.
     pub fn horizon(&self) -> Duration {
-        let judging = self.rules.iter().filter(|rule| rule.spec.mode != Mode::Off);
-        let longest = judging.map(Rule::memory).max().unwrap_or(0);
-        Duration::from_micros(longest.unsigned_abs())
+        self.longest(|mode| mode == Mode::Live)
+    }
+
+    /// How long an event matters to any rule that judges.
+    pub(super) fn longest_memory(&self) -> Duration {
+        self.longest(|mode| mode != Mode::Off)
+    }
+
+    fn longest(&self, of: fn(Mode) -> bool) -> Duration {
+        let longest = self.rules.iter().filter(|rule| of(rule.spec.mode)).map(Rule::horizon).max();
+        Duration::from_micros(longest.unwrap_or(0).unsigned_abs())
+    }
+
+    /// What is not wrong and still should be mended: live rules that do not say what to do about a finding.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let silent = |rule: &&Rule| rule.spec.mode == Mode::Live && rule.spec.runbook.is_empty();
+        let warning = |rule: &Rule| {
+            let say = "add runbook: \"https://…\", or a sentence";
+            let message = format!("live rule {} does not say what to do about a finding: {say}", rule.spec.id);
+            problem(&rule.info.path, rule.spec.at, message)
+        };
+        self.rules.iter().filter(silent).map(warning).collect()
     }
 
     /// All rules, by id.
@@ -117,9 +160,19 @@ impl RuleSet {
         &self.lists
     }
 
+    /// Exceptions and silences.
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
     /// The rules that can select a record of this cell.
     pub(super) fn at_cell(&self, cell: usize) -> &[u32] {
         self.index.get(cell).map_or(&[], |rules| rules)
+    }
+
+    /// The markers that can remember a record of this cell.
+    pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize)] {
+        self.marker_index.get(cell).map_or(&[], |markers| markers)
     }
 
     /// The compiled rules.
@@ -139,6 +192,7 @@ pub(super) enum Kind {
     Rule,
     Test,
     List,
+    Exceptions,
     Other,
 }
 
@@ -150,6 +204,8 @@ pub(super) fn kind(path: &str) -> Kind {
         Kind::Rule
     } else if list::name_of(path).is_some() {
         Kind::List
+    } else if exceptions::is_file(path) {
+        Kind::Exceptions
     } else {
         Kind::Other
     }
@@ -215,10 +271,13 @@ impl Loader<'_> {
             scope.push_constant(name, header::FieldObject(super::subject::Selector::Unknown));
         }
         let places = lint::header_places(&ast);
-        let spec = if lint.fatal { None } else { self.run(&ast, &mut scope, &places, notes, problems) };
+        let read = if lint.fatal { None } else { self.run(&ast, &mut scope, &places, notes, problems) };
         let window: Vec<&str> = places.keys().filter_map(|key| key.strip_prefix("agg.")).collect();
         notes.extend(lint::functions(&ast, &window));
-        Some(Rule::new(spec?, self.path, source, ast.clone_functions_only()))
+        let hasty = read.as_ref().map(|(spec, _)| spec).filter(|spec| spec.window.is_some() && spec.settle.is_none());
+        notes.extend(hasty.and_then(|spec| trend::check(&ast, &spec.aggs)));
+        let (spec, markers) = read?;
+        Some(Rule::new(spec, markers, self.path, source, ast.clone_functions_only()))
     }
 
     /// Runs the header and reads what it said.
@@ -229,7 +288,7 @@ impl Loader<'_> {
         places: &std::collections::BTreeMap<String, Position>,
         notes: &mut Vec<Note>,
         problems: &mut Vec<Problem>,
-    ) -> Option<spec::Spec> {
+    ) -> Option<(spec::Spec, Vec<Marker>)> {
         let statements = ast.clone_statements_only();
         let run = catch_unwind(AssertUnwindSafe(|| self.engine.eval_ast_with_scope::<Dynamic>(scope, &statements)));
         let mut gathered = self.gather.take();
@@ -255,7 +314,13 @@ impl Loader<'_> {
                 list.check_addresses(&raw.id, problems);
             }
         }
-        spec::read(raw.id, raw.values, raw.at, places, notes)
+        let spec = spec::read(raw.id, raw.values, raw.at, places, notes);
+        let (named, at): (Vec<_>, Vec<_>) = gathered.markers.iter().map(|raw| (raw.name.clone(), raw.at)).unzip();
+        let wait = spec.as_ref().and_then(|spec| spec.wait);
+        let markers = markers::read(gathered.markers, &markers::places(ast), &Wants::of(ast), wait, notes);
+        let waits = spec.as_ref().is_none_or(|spec| spec.wait.is_some() || spec.settle.is_some());
+        notes.extend(markers::lint(ast, &named, &at, waits));
+        spec.map(|spec| (spec, markers))
     }
 }
 

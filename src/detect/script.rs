@@ -2,11 +2,16 @@
 //! `e` and `w` that functions get.
 
 use super::{
+    failure::{Failure, overdue},
+    functions,
     header::symbols,
     lint::VIEW_NAMES,
     list::List,
+    measure::Measured,
     severity::Severity,
+    sight::{self, Marks},
     subject::{Owned, Selector},
+    travel,
 };
 use crate::event::Value;
 use rhai::{
@@ -23,11 +28,16 @@ const MOST_OPERATIONS: u64 = 20_000;
 /// Bytes of a string in a function.
 const LONGEST_STRING: usize = 16 * 1024;
 /// Bytes of a field as functions see it: a hostile event must not make every function fail by its length.
-const LONGEST_FIELD: usize = 2 * 1024;
+pub(super) const LONGEST_FIELD: usize = 2 * 1024;
 
-/// The event or rejection, as functions see it.
+/// The record that is judged, as functions see it.
 #[derive(Clone)]
-pub(super) struct EventView(pub Arc<Owned>);
+pub(super) struct EventView {
+    /// The record.
+    pub record: Arc<Owned>,
+    /// What the markers of the rule say about it.
+    pub marks: Marks,
+}
 
 /// The values of the window, as functions see them.
 #[derive(Clone)]
@@ -35,7 +45,7 @@ pub(super) struct WindowView {
     /// Names, in the order of the values.
     pub names: Arc<[ImmutableString]>,
     /// Values.
-    pub values: Arc<[u64]>,
+    pub values: Arc<[Measured]>,
 }
 
 /// An engine with the limits that hold for all scripts here.
@@ -71,22 +81,23 @@ impl Scripts {
         engine.register_type_with_name::<EventView>("event").register_type_with_name::<WindowView>("window");
         for name in Selector::names() {
             if let Some(selector) = Selector::from_name(name) {
-                engine.register_get(name, move |view: &mut EventView| dynamic(view.0.subject().get(&selector)));
+                engine.register_get(name, move |view: &mut EventView| dynamic(view.record.subject().get(&selector)));
             }
         }
         let [position, partition, offset] = VIEW_NAMES;
-        engine.register_get(position, |view: &mut EventView| view.0.chain.at(view.0.offset).to_string());
-        engine.register_get(partition, |view: &mut EventView| i64::from(view.0.chain.partition));
-        engine.register_get(offset, |view: &mut EventView| view.0.offset);
+        engine.register_get(position, |view: &mut EventView| view.record.chain.at(view.record.offset).to_string());
+        engine.register_get(partition, |view: &mut EventView| i64::from(view.record.chain.partition));
+        engine.register_get(offset, |view: &mut EventView| view.record.offset);
         engine.register_fn("attr", |view: &mut EventView, name: ImmutableString| {
-            dynamic(view.0.subject().get(&Selector::Attribute(name.as_str().into())))
+            dynamic(view.record.subject().get(&Selector::Attribute(name.as_str().into())))
         });
         engine.register_indexer_get(|view: &mut WindowView, name: ImmutableString| {
             let at = view.names.iter().position(|known| *known == name);
             at.and_then(|at| view.values.get(at))
-                .map(|value| Dynamic::from(i64::try_from(*value).unwrap_or(i64::MAX)))
+                .map(Measured::to_dynamic)
                 .ok_or_else(|| Box::<EvalAltResult>::from(format!("the window has no value `{name}`")))
         });
+        functions::register(&mut engine);
         let in_list = move |context: &NativeCallContext, text: Option<&str>, name: &str| {
             let list = lists.iter().find(|list| list.name == name);
             let list = list.ok_or_else(|| Box::<EvalAltResult>::from(format!("there is no list lists/{name}.txt")))?;
@@ -103,12 +114,15 @@ impl Scripts {
         engine.register_fn("in_list", move |context: NativeCallContext, (): (), name: ImmutableString| {
             null(&context, None, &name)
         });
+        sight::register(&mut engine);
+        travel::register(&mut engine);
+        engine.on_progress(overdue);
         Self { engine }
     }
 
     /// Calls a function with (e, w). An error is one line; a panic of the engine or of ours is an error too.
-    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, String> {
-        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.0.time);
+    pub fn call(&self, functions: &AST, name: &str, e: &EventView, w: &WindowView) -> Result<Dynamic, Failure> {
+        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true).with_tag(e.record.time);
         let call = || {
             self.engine.call_fn_with_options::<Dynamic>(
                 options,
@@ -120,14 +134,14 @@ impl Scripts {
         };
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(format!("fn {name}: {error}")),
-            Err(_) => Err(format!("fn {name}: panicked")),
+            Ok(Err(error)) => Err(Failure::of(name, &error)),
+            Err(_) => Err(Failure::panic(name)),
         }
     }
 }
 
 /// A value as scripts see it: null is (), moments are milliseconds, symbols are strings.
-fn dynamic(value: Value<'_>) -> Dynamic {
+pub(super) fn dynamic(value: Value<'_>) -> Dynamic {
     match value {
         Value::Null => Dynamic::UNIT,
         Value::Text(text) => clip(text, LONGEST_FIELD).into(),
@@ -175,8 +189,9 @@ mod tests {
             offset: 7,
             time: 0,
         };
-        let w = WindowView { names: ["n".into()].into(), values: [5].into() };
-        scripts.call(&functions, "decide", &EventView(Arc::new(owned)), &w)
+        let w = WindowView { names: ["n".into()].into(), values: [Measured::Whole(5)].into() };
+        let e = EventView { record: Arc::new(owned), marks: Marks::default() };
+        scripts.call(&functions, "decide", &e, &w).map_err(|failure| failure.text)
     }
 
     #[test]
@@ -196,6 +211,9 @@ mod tests {
             ("e.activity == OTHER && e.kind == EVENT && e.rejection_code == ()", true),
             ("e.attr(\"x\") == () && e.privileges.len() == 0 && e.attributes.len() == 0", true),
             ("w.n == 5 && e.time == 0", true),
+            ("number(\"12.50\") == 12.5 && number(\"12\") + 1 == 13 && number(\"x\") == () && number(7) == 7", true),
+            ("e.attr(\"x\").number() == () && lower(\"ÄB\") == \"äb\" && e.actor.lower() == ()", true),
+            ("hour(3600000) == 1 && weekday(0) == 4 && e.session_start.hour() == () && weekday(-1) == 3", true),
         ] {
             let answer = call(&scripts, &format!("fn decide(e, w) {{ {source} }}"));
             assert_eq!(answer.map(|value| value.as_bool()), Ok(Ok(wanted)), "{source}");
@@ -206,7 +224,7 @@ mod tests {
     #[test]
     fn what_may_be_called_exists() {
         let scripts = Scripts::new(Vec::new().into());
-        for name in CALLABLE.into_iter().filter(|name| *name != "in_list") {
+        for name in CALLABLE.into_iter().filter(|name| !["in_list", "mark"].contains(name)) {
             let calls = [
                 format!("{name}(4)"),
                 format!("{name}(\"4\")"),
@@ -216,6 +234,7 @@ mod tests {
                 format!("{name}(\"4\", 0)"),
                 format!("{name}(4, 5)"),
                 format!("{name}(e, \"x\")"),
+                format!("{name}(e, e)"),
                 format!("let a = [1]; a.{name}(0)"),
                 format!("let a = [1]; a.{name}(0, 1)"),
             ];

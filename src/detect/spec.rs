@@ -1,12 +1,16 @@
 //! From the values of a header to a rule: every key checked, every problem said.
 
 use super::{
+    aggregate::{self, Counted},
     attack::{self, Technique},
-    header::{Aggregate, FieldObject, PredObject},
+    failure,
+    header::{FieldObject, PredObject},
+    measure::{Agg, Track},
     predicate::Pred,
     severity::Severity,
     subject::Selector,
     suggest::hint,
+    updates::{self, UpdateOn},
 };
 use crate::event::FieldType;
 use rhai::{Dynamic, Map, Position};
@@ -48,37 +52,15 @@ impl Status {
     }
 }
 
-/// What an aggregate of the window computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
-    /// Events.
-    Count,
-    /// Different values of a column.
-    Distinct(usize),
-    /// The largest count of events of one value of a column.
-    MaxPer(usize),
-}
-
-/// An aggregate and its gate.
-#[derive(Debug, Clone)]
-pub(super) struct Agg {
-    /// Its name: a getter of `w`.
-    pub name: String,
-    /// What it computes.
-    pub measure: Measure,
-    /// Below this no function runs.
-    pub at_least: u64,
-}
-
 /// How many different fields the aggregates of a rule may use.
 pub(super) const COLUMNS: usize = 4;
-/// The largest gate: a window keeps [`super::window::MOST_ENTRIES`] events.
-pub(super) const LARGEST_GATE: i64 = 10_000;
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// What a header says.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
+    /// Where the rule begins.
+    pub at: Position,
     pub id: String,
     pub name: String,
     pub version: i64,
@@ -96,18 +78,42 @@ pub(super) struct Spec {
     pub aggs: Vec<Agg>,
     /// The fields that the aggregates use.
     pub columns: Vec<Selector>,
+    /// What is kept up of them.
+    pub tracks: Vec<Track>,
+    /// The conditions of `count_if` and `distinct_if`.
+    pub conditions: Vec<Pred>,
     /// Microseconds.
     pub settle: Option<i64>,
     /// Microseconds.
     pub dedup: Option<i64>,
+    /// Microseconds: how long the watermark must be past an event before it is judged.
+    pub wait: Option<i64>,
+    /// When a finding is told again.
+    pub update_on: Option<UpdateOn>,
 }
 
-const KEYS: [&str; 16] = [
-    "name", "version", "severity", "status", "mode", "attack", "owner", "runbook", "falsepos", "when", "key", "window",
-    "agg", "at_least", "settle", "dedup",
+const KEYS: [&str; 18] = [
+    "name",
+    "version",
+    "severity",
+    "status",
+    "mode",
+    "attack",
+    "owner",
+    "runbook",
+    "falsepos",
+    "when",
+    "key",
+    "window",
+    "agg",
+    "at_least",
+    "settle",
+    "dedup",
+    "wait",
+    "update_on",
 ];
 /// Keys that later versions bring. A rule that relies on one must not load as if it were not there.
-const LATER: [&str; 8] = ["wait", "update_on", "marker", "markers", "sequence", "sequences", "ttl", "confidence"];
+const LATER: [&str; 3] = ["sequence", "sequences", "confidence"];
 
 /// Reads the header of rule `id`. What is wrong goes to `notes`; then the rule must not be used.
 pub(super) fn read(
@@ -126,9 +132,17 @@ pub(super) fn read(
         reader
             .note_at(at, format!("{id:?} is no rule id: use letters, digits, - and _, at most 64, such as AUTH-0001"));
     }
-    let mut columns = Vec::new();
-    let aggs = reader.aggregates(&mut columns);
+    if id.starts_with(failure::RESERVED) {
+        reader.note_at(
+            at,
+            format!("rule ids that begin with {} are authseal's own: choose another one", failure::RESERVED),
+        );
+    }
+    let counted = aggregate::read(&mut reader);
+    let update_on = updates::read(&mut reader, &counted);
+    let Counted { aggs, columns, tracks, conditions } = counted;
     let spec = Spec {
+        at,
         id,
         name: reader.required_text("name"),
         version: reader.version(),
@@ -149,8 +163,12 @@ pub(super) fn read(
         window: reader.duration("window"),
         aggs,
         columns,
+        tracks,
+        conditions,
         settle: reader.duration("settle"),
         dedup: reader.duration("dedup"),
+        wait: reader.duration("wait"),
+        update_on,
     };
     reader.together(&spec);
     (notes.len() == before).then_some(spec)
@@ -160,7 +178,8 @@ fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
 }
 
-struct Reader<'a> {
+/// Reads the values of a header.
+pub(super) struct Reader<'a> {
     values: Map,
     at: Position,
     places: &'a BTreeMap<String, Position>,
@@ -169,15 +188,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn place(&self, key: &str) -> Position {
+    /// Where a key stands.
+    pub fn place(&self, key: &str) -> Position {
         self.places.get(key).copied().unwrap_or(self.at)
     }
 
-    fn note(&mut self, key: &str, message: impl Into<String>) {
+    /// Notes what is wrong with a key.
+    pub fn note(&mut self, key: &str, message: impl Into<String>) {
         self.note_at(self.place(key), message);
     }
 
-    fn note_at(&mut self, at: Position, message: impl Into<String>) {
+    /// Notes what is wrong at a place.
+    pub fn note_at(&mut self, at: Position, message: impl Into<String>) {
         self.notes.push((at, message.into()));
     }
 
@@ -187,11 +209,27 @@ impl Reader<'_> {
             if LATER.contains(&key.as_str()) {
                 let why = "without it the rule would judge otherwise than it says";
                 self.note(&key, format!("`{key}` is not supported yet by this version: {why}"));
+            } else if key == "at_most" {
+                let why = "a bound from above also holds before the window has filled";
+                self.note(
+                    &key,
+                    format!("there is no `at_most`: {why}; write it in decide(e, w), and add settle: \"2m\""),
+                );
             } else if !KEYS.contains(&key.as_str()) {
                 let near = hint(&key, KEYS);
                 self.note(&key, format!("rules have no key `{key}`{near}"));
             }
         }
+    }
+
+    /// What a key says.
+    pub fn value(&self, key: &str) -> Option<Dynamic> {
+        self.values.get(key).cloned()
+    }
+
+    /// Whether the header has a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     fn required(&mut self, key: &str, example: &str) -> Option<Dynamic> {
@@ -322,52 +360,8 @@ impl Reader<'_> {
         fields
     }
 
-    fn aggregates(&mut self, columns: &mut Vec<Selector>) -> Vec<Agg> {
-        let gates = self.map("at_least");
-        let mut aggs = Vec::new();
-        for (name, value) in self.map("agg").unwrap_or_default() {
-            let place = format!("agg.{name}");
-            let Some(aggregate) = value.try_cast::<Aggregate>() else {
-                self.note(&place, format!("`{name}` must be count(), distinct(field) or max_per(field)"));
-                continue;
-            };
-            let mut column = |field: Selector| {
-                columns.iter().position(|known| *known == field).unwrap_or_else(|| {
-                    columns.push(field);
-                    columns.len() - 1
-                })
-            };
-            let measure = match aggregate {
-                Aggregate::Count => Measure::Count,
-                Aggregate::Distinct(field) => Measure::Distinct(column(field)),
-                Aggregate::MaxPer(field) => Measure::MaxPer(column(field)),
-            };
-            aggs.push(Agg { name: name.to_string(), measure, at_least: 0 });
-        }
-        if columns.len() > COLUMNS {
-            self.note(
-                "agg",
-                format!("the aggregates use {} different fields; a rule has at most {COLUMNS}", columns.len()),
-            );
-        }
-        for (name, value) in gates.unwrap_or_default() {
-            let place = format!("at_least.{name}");
-            let least = value.as_int().unwrap_or(0);
-            if !(1..=LARGEST_GATE).contains(&least) {
-                self.note(&place, format!("`{name}` must be a whole number from 1 to {LARGEST_GATE}"));
-            }
-            match aggs.iter_mut().find(|agg| agg.name == name.as_str()) {
-                Some(agg) => agg.at_least = least.unsigned_abs(),
-                None => {
-                    let near = hint(&name, aggs.iter().map(|agg| agg.name.as_str()));
-                    self.note(&place, format!("at_least names `{name}`, which agg does not have{near}"));
-                }
-            }
-        }
-        aggs
-    }
-
-    fn map(&mut self, key: &str) -> Option<Map> {
+    /// A map of the header.
+    pub fn map(&mut self, key: &str) -> Option<Map> {
         let value = self.values.get(key)?.clone();
         let map = value.try_cast::<Map>();
         if map.as_ref().is_none_or(Map::is_empty) {
@@ -389,7 +383,7 @@ impl Reader<'_> {
     fn together(&mut self, spec: &Spec) {
         let has = |key: &str| self.values.contains_key(key);
         let (window, agg, gate) = (has("window"), has("agg"), has("at_least"));
-        let (settle, dedup) = (has("settle"), has("dedup"));
+        let (settle, dedup, wait) = (has("settle"), has("dedup"), has("wait"));
         if agg && !window {
             self.note("agg", "`agg` needs a `window`: add window: \"15m\"");
         }
@@ -407,6 +401,16 @@ impl Reader<'_> {
                 "settle",
                 "`settle` needs `window` and `dedup`: it judges the shape of a window once for each dedup period",
             );
+        }
+        let falling = spec.aggs.iter().filter(|agg| agg.at_least > 0 && agg.measure.may_fall());
+        for agg in falling.filter(|_| !settle) {
+            let why = "the gate is asked again once the shape has settled";
+            let message = format!("`{}` may fall again with more events: add settle: \"2m\", {why}", agg.name);
+            self.note(&format!("at_least.{}", agg.name), message);
+        }
+        if wait && window {
+            let message = "`wait` is for rules that judge single events; with a `window`, use `settle`";
+            self.note("wait", message);
         }
         if !spec.columns.is_empty() && spec.key.iter().any(|key| spec.columns.contains(key)) {
             self.note(

@@ -6,7 +6,7 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{finding::Deferred, window::Window};
+use super::{feed::Behind, finding::Deferred, history::History, waiting::Pending, window::Window};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -24,6 +24,8 @@ pub(super) struct Mark {
     pub chains: Box<[u32]>,
     /// The judgement that waits for the shape to settle.
     pub waiting: Option<Box<Waiting>>,
+    /// The number of the last update, or of the finding if there was none.
+    pub level: u8,
 }
 
 /// A judgement that waits.
@@ -63,6 +65,12 @@ pub(super) struct Key {
     pub marks: Vec<Mark>,
     /// Window ends to look at again.
     pub dirty: Option<Box<Dirty>>,
+    /// Of a window over findings: the records behind them.
+    pub behind: Option<Box<Behind>>,
+    /// What a marker remembers of the key.
+    pub history: Option<Box<History>>,
+    /// Events whose own judgement waits.
+    pub pending: Option<Box<Pending>>,
     /// The detector's epoch when chains that went away were last taken out.
     pub epoch: u32,
     /// Whether it came back after it was pushed out.
@@ -72,6 +80,28 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key of which nothing is known yet.
+    pub fn new(rule: u32, name: &[u8], epoch: u32) -> Self {
+        Self {
+            rule,
+            name: name.into(),
+            window: None,
+            marks: Vec::new(),
+            dirty: None,
+            behind: None,
+            history: None,
+            pending: None,
+            epoch,
+            returned: false,
+            until: i64::MAX,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.window.is_none() && self.marks.is_empty() && self.history.is_none() && self.pending.is_none()
+    }
+
     fn bytes(&self) -> usize {
         // 16 bytes for each allocation's own cost
         let marks: usize =
@@ -86,11 +116,17 @@ impl Key {
             + self.marks.iter().map(|mark| size_of_val(&*mark.chains)).sum::<usize>()
             + marks
             + dirty
+            + self.behind.as_ref().map_or(0, |behind| behind.bytes())
+            + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
+            + self.pending.as_ref().map_or(0, |pending| size_of::<Pending>() + pending.bytes())
             + 48
     }
 
     fn class(&self) -> usize {
-        let events = self.window.as_ref().map_or(1, Window::len).max(1) + usize::from(self.returned);
+        let remembered = self.history.as_ref().map_or(0, |history| history.weight());
+        let waiting = self.pending.as_ref().map_or(0, |pending| pending.len());
+        let events = self.window.as_ref().map_or(1, Window::len).max(remembered).max(waiting).max(1);
+        let events = events + usize::from(self.returned);
         (events.ilog2() as usize).min(CLASSES - 1)
     }
 }
@@ -156,6 +192,19 @@ impl State {
             }
         }
         found
+    }
+
+    /// A key, by its name.
+    pub fn find(&self, rule: u32, name: &[u8]) -> Option<&Key> {
+        let hash = self.hasher.hash_one((rule, name));
+        let of = |at: u32| self.slots.get(at as usize)?.key.as_deref();
+        let found = self.table.find(hash, |at| of(*at).is_some_and(|key| key.rule == rule && *key.name == *name));
+        found.and_then(|at| of(*at))
+    }
+
+    /// Whether a key was pushed out of late. It may say yes for one that was not, once in forty times.
+    pub fn was_pushed_out(&self, rule: u32, name: &[u8]) -> bool {
+        self.evicted > 0 && self.ghosts.contains(self.hasher.hash_one((rule, name)))
     }
 
     /// The slot of a key, made by `make` if there is none.
@@ -260,6 +309,26 @@ impl State {
     /// A key in its slot.
     pub fn get(&self, at: u32) -> Option<&Key> {
         self.slots.get(at as usize)?.key.as_deref()
+    }
+
+    /// The slots of keys that `wanted` wants.
+    pub fn slots(&self, wanted: impl Fn(&Key) -> bool) -> Vec<u32> {
+        let slots = (0..).zip(&self.slots);
+        slots.filter_map(|(at, slot)| slot.key.as_deref().is_some_and(&wanted).then_some(at)).collect()
+    }
+
+    /// Gives the keys of every rule its new number. Keys without one must have been removed.
+    pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
+        self.table.clear();
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
+            let Some(key) = &mut slot.key else { continue };
+            let Some(rule) = number(key.rule) else { continue };
+            key.rule = rule;
+            slot.hash = self.hasher.hash_one((rule, &*key.name));
+            let (hash, slots) = (slot.hash, &self.slots);
+            self.table.insert_unique(hash, at as u32, |other| slots[*other as usize].hash);
+        }
     }
 
     fn link(&mut self, at: u32) {

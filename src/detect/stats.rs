@@ -1,6 +1,6 @@
 //! What each rule does and costs.
 
-use super::spec::Mode;
+use super::{failure, spec::Mode};
 
 /// Errors in a row after which a rule is switched off.
 pub(super) const MOST_ERRORS: u32 = 10;
@@ -24,8 +24,16 @@ pub struct RuleStats {
     pub keyless: u64,
     /// Times the functions were asked, past the native gate.
     pub gated: u64,
+    /// Gates that were open in a period that had its finding, or its judgement that waits, already.
+    pub suppressed: u64,
     /// Findings.
     pub findings: u64,
+    /// Findings that were told again because they had grown.
+    pub updates: u64,
+    /// What would have been findings, but for an exception.
+    pub excepted: u64,
+    /// Those of the findings that fall under a silence.
+    pub silenced: u64,
     /// Calls of functions that failed.
     pub errors: u64,
     /// The first of the errors.
@@ -47,6 +55,10 @@ pub struct RuleStats {
 pub(super) struct Counters {
     /// What is told.
     pub told: RuleStats,
+    /// Failures that findings were made of.
+    pub failures: failure::Told,
+    /// Microseconds: it was there no earlier, while others were. Its windows lack what was before.
+    pub began: i64,
     errors_in_row: u32,
     sampled: u64,
     sampled_nanos: u64,
@@ -55,7 +67,8 @@ pub(super) struct Counters {
 impl Counters {
     /// Counters of a rule.
     pub fn new(id: &str, mode: Mode) -> Self {
-        Self { told: RuleStats { id: id.into(), mode: mode.name(), ..RuleStats::default() }, ..Self::default() }
+        let told = RuleStats { id: id.into(), mode: mode.name(), ..RuleStats::default() };
+        Self { told, began: i64::MIN, ..Self::default() }
     }
 
     /// A call failed.

@@ -1,14 +1,18 @@
 //! What rules look at: an event or a rejection at its position, and the names by which rules select its fields.
 
+use super::feed::Found;
 use crate::{
-    event::{AuthEvent, Field, FieldType, Text, Value},
+    event::{AuthEvent, Field, FieldType, Micros, Text, Value},
     position::ChainId,
     record::Rejection,
 };
 use std::{cell::OnceCell, net::IpAddr, sync::Arc};
 
 /// Names that rules know beside the fields of the event.
-pub(super) const PSEUDO: [&str; 4] = ["kind", "rejection_code", "rejection_detail", "topic"];
+pub(super) const PSEUDO: [&str; 6] =
+    ["kind", "rejection_code", "rejection_detail", "topic", "finding_rule", "finding_severity"];
+/// The symbols of `kind`.
+pub(super) const KINDS: &[&str] = &["EVENT", "REJECTION", "FINDING"];
 
 /// Something a rule can select: a field of the event, an attribute, or what stands beside the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub(super) enum Selector {
     Field(Field),
     /// `attr("name")`
     Attribute(Text),
-    /// `kind`: EVENT or REJECTION
+    /// `kind`: EVENT, REJECTION or FINDING
     Kind,
     /// `rejection_code`, null for an event
     RejectionCode,
@@ -25,6 +29,10 @@ pub(super) enum Selector {
     RejectionDetail,
     /// `topic` of the record
     Topic,
+    /// `finding_rule`, the id of the rule that raised a finding; null for all else
+    FindingRule,
+    /// `finding_severity`, null for all else
+    FindingSeverity,
     /// A name that does not exist: already reported.
     Unknown,
 }
@@ -37,6 +45,8 @@ impl Selector {
             "rejection_code" => Self::RejectionCode,
             "rejection_detail" => Self::RejectionDetail,
             "topic" => Self::Topic,
+            "finding_rule" => Self::FindingRule,
+            "finding_severity" => Self::FindingSeverity,
             _ => Self::Field(Field::from_name(name)?),
         })
     }
@@ -55,6 +65,8 @@ impl Selector {
             Self::RejectionCode => "rejection_code".into(),
             Self::RejectionDetail => "rejection_detail".into(),
             Self::Topic => "topic".into(),
+            Self::FindingRule => "finding_rule".into(),
+            Self::FindingSeverity => "finding_severity".into(),
             Self::Unknown => "?".into(),
         }
     }
@@ -63,15 +75,25 @@ impl Selector {
     pub fn field_type(&self) -> FieldType {
         match self {
             Self::Field(field) => field.field_type(),
-            Self::Kind => FieldType::Enum(&["EVENT", "REJECTION"], "EVENT"),
+            Self::Kind => FieldType::Enum(KINDS, "EVENT"),
             Self::Topic => FieldType::Text,
-            Self::Attribute(_) | Self::RejectionCode | Self::RejectionDetail | Self::Unknown => FieldType::OptText,
+            Self::Attribute(_)
+            | Self::RejectionCode
+            | Self::RejectionDetail
+            | Self::FindingRule
+            | Self::FindingSeverity
+            | Self::Unknown => FieldType::OptText,
         }
     }
 
     /// Whether the rule that uses it wants to see rejections.
     pub fn is_about_rejections(&self) -> bool {
         matches!(self, Self::Kind | Self::RejectionCode | Self::RejectionDetail)
+    }
+
+    /// Whether it is null for all but findings.
+    pub fn is_about_findings(&self) -> bool {
+        matches!(self, Self::FindingRule | Self::FindingSeverity)
     }
 }
 
@@ -82,6 +104,8 @@ pub(super) enum What<'a> {
     Event(&'a AuthEvent),
     /// A rejection.
     Rejection(&'a Rejection),
+    /// What another rule raised.
+    Finding(&'a Arc<Found>),
 }
 
 /// A record under judgement.
@@ -92,7 +116,8 @@ pub(super) struct Subject<'a> {
     pub chain: &'a Arc<ChainId>,
     /// Where it stands.
     pub offset: i64,
-    /// When it happened: microseconds since 1970. Of a rejection, the time of its record.
+    /// When it happened: microseconds since 1970. Of a rejection, the time of its record; of a finding, that of the
+    /// event whose window opened the gate.
     pub time: i64,
     ip: OnceCell<Option<IpAddr>>,
 }
@@ -107,6 +132,11 @@ impl<'a> Subject<'a> {
     pub fn get(&self, selector: &Selector) -> Value<'_> {
         match (selector, self.what) {
             (Selector::Field(field), What::Event(event)) => event.get(*field),
+            (Selector::Field(Field::time), What::Finding(_)) => Value::Micros(Micros(self.time)),
+            (Selector::Field(_) | Selector::Attribute(_), What::Finding(found)) => found.get(selector),
+            (Selector::FindingRule, What::Finding(found)) => Value::Text(&found.rule),
+            (Selector::FindingSeverity, What::Finding(found)) => Value::Text(found.severity.name()),
+            (Selector::Kind, What::Finding(_)) => Value::Symbol("FINDING"),
             (Selector::Field(Field::source) | Selector::Topic, _) => Value::Text(&self.chain.topic),
             (Selector::Attribute(name), What::Event(event)) => {
                 event.attributes.get(name).map_or(Value::Null, Value::Text)
@@ -124,6 +154,10 @@ impl<'a> Subject<'a> {
         *self.ip.get_or_init(|| match self.what {
             What::Event(event) => event.src_ip.as_deref().and_then(|text| text.parse().ok()),
             What::Rejection(_) => None,
+            What::Finding(found) => match found.get(&Selector::Field(Field::src_ip)) {
+                Value::Text(text) => text.parse().ok(),
+                _ => None,
+            },
         })
     }
 
@@ -133,6 +167,7 @@ impl<'a> Subject<'a> {
             what: match self.what {
                 What::Event(event) => OwnedWhat::Event(Box::new(event.clone())),
                 What::Rejection(rejection) => OwnedWhat::Rejection(rejection.clone()),
+                What::Finding(found) => OwnedWhat::Finding(found.clone()),
             },
             chain: self.chain.clone(),
             offset: self.offset,
@@ -148,6 +183,8 @@ pub(super) enum OwnedWhat {
     Event(Box<AuthEvent>),
     /// A rejection.
     Rejection(Rejection),
+    /// What another rule raised.
+    Finding(Arc<Found>),
 }
 
 /// A record under judgement, owned.
@@ -169,6 +206,7 @@ impl Owned {
         let what = match &self.what {
             OwnedWhat::Event(event) => What::Event(event),
             OwnedWhat::Rejection(rejection) => What::Rejection(rejection),
+            OwnedWhat::Finding(found) => What::Finding(found),
         };
         Subject::new(what, &self.chain, self.offset, self.time)
     }
@@ -180,6 +218,7 @@ impl Owned {
                 size_of::<AuthEvent>() + Field::ALL.iter().map(|field| heap(event.get(*field))).sum::<usize>()
             }
             OwnedWhat::Rejection(rejection) => rejection.detail.len(),
+            OwnedWhat::Finding(found) => found.bytes(),
         };
         size_of::<Self>() + texts
     }

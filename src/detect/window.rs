@@ -2,8 +2,10 @@
 //! at a time, and sweeps that evaluate every window end that an event out of order has changed.
 
 use super::{
+    column::{Column, NONE},
+    measure::Measured,
     spec::COLUMNS,
-    tally::{Column, NONE, Shape, Tally},
+    tally::{Shape, Tally},
 };
 use ahash::RandomState;
 use std::collections::VecDeque;
@@ -20,8 +22,39 @@ pub(super) struct Entry {
     pub offset: i64,
     /// Index of the chain in the detector.
     pub chain: u32,
+    /// The conditions that hold for it: bit n is condition n.
+    conditions: u32,
     /// Slots of its values, by column.
     pub values: [u32; COLUMNS],
+}
+
+impl Entry {
+    /// Whether the condition of this index holds for it.
+    pub fn meets(&self, condition: usize) -> bool {
+        self.conditions & (1 << condition) != 0
+    }
+
+    /// In this order events stand: which is first and which is last does not depend on how partitions are read.
+    fn order(&self) -> (i64, i64, u32) {
+        (self.time, self.offset, self.chain)
+    }
+}
+
+/// An event that comes into a window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Incoming<'a> {
+    /// Microseconds since 1970.
+    pub time: i64,
+    /// Index of the chain in the detector.
+    pub chain: u32,
+    /// Kafka offset.
+    pub offset: i64,
+    /// Whether the record may have been put in before.
+    pub again: bool,
+    /// Its values, by column.
+    pub values: [Option<&'a str>; COLUMNS],
+    /// The conditions that hold for it: bit n is condition n.
+    pub conditions: u32,
 }
 
 /// What came of inserting an event.
@@ -57,7 +90,7 @@ impl Window {
         tally.clear(shape);
         Self {
             entries: VecDeque::new(),
-            columns: (0..shape.columns).map(|_| Column::default()).collect(),
+            columns: shape.columns.iter().map(|numeric| Column::new(*numeric)).collect(),
             head: i64::MIN,
             start: 0,
             end: 0,
@@ -94,21 +127,24 @@ impl Window {
         &self.tally
     }
 
-    /// Puts an event in at its own time. `again` says that the record may have been put in before.
-    pub fn insert(
-        &mut self,
-        shape: &Shape,
-        (time, chain, offset): (i64, u32, i64),
-        again: bool,
-        values: [Option<&str>; COLUMNS],
-        hasher: &RandomState,
-    ) -> Inserted {
+    /// Whether the gate is open for the window that is kept up.
+    pub fn opens(&self, shape: &Shape) -> bool {
+        self.tally.opens(shape, self.current())
+    }
+
+    /// The values of aggregates of this window, over these events in so many microseconds.
+    pub fn values(&self, shape: &Shape, tally: &Tally, run: Run<'_>, length: i64) -> Vec<Measured> {
+        tally.values(shape, &self.columns, run, length)
+    }
+
+    /// Puts an event in at its own time; among events of the same time, by its position.
+    pub fn insert(&mut self, shape: &Shape, incoming: Incoming<'_>, hasher: &RandomState) -> Inserted {
+        let order = (incoming.time, incoming.offset, incoming.chain);
         let at = match self.entries.back() {
-            Some(last) if last.time > time => self.entries.partition_point(|entry| entry.time <= time),
+            Some(last) if last.order() > order => self.entries.partition_point(|entry| entry.order() <= order),
             _ => self.entries.len(),
         };
-        let same_time = || self.entries.range(..at).rev().take_while(|entry| entry.time == time);
-        if again && same_time().any(|entry| (entry.chain, entry.offset) == (chain, offset)) {
+        if incoming.again && at.checked_sub(1).is_some_and(|before| self.entries[before].order() == order) {
             return Inserted::Repeat;
         }
         if self.entries.len() >= MOST_ENTRIES {
@@ -117,24 +153,18 @@ impl Window {
                 return Inserted::TooOld;
             }
             self.pop_front(shape, hasher);
-            return self.place(shape, at - 1, (time, chain, offset), values, hasher);
+            return self.place(shape, at - 1, incoming, hasher);
         }
-        self.place(shape, at, (time, chain, offset), values, hasher)
+        self.place(shape, at, incoming, hasher)
     }
 
-    fn place(
-        &mut self,
-        shape: &Shape,
-        at: usize,
-        (time, chain, offset): (i64, u32, i64),
-        values: [Option<&str>; COLUMNS],
-        hasher: &RandomState,
-    ) -> Inserted {
+    fn place(&mut self, shape: &Shape, at: usize, incoming: Incoming<'_>, hasher: &RandomState) -> Inserted {
+        let Incoming { time, chain, offset, values, conditions, .. } = incoming;
         let mut slots = [NONE; COLUMNS];
         for (place, column) in self.columns.iter_mut().enumerate() {
             slots[place] = values[place].map_or(NONE, |text| column.intern(text, hasher));
         }
-        let entry = Entry { time, offset, chain, values: slots };
+        let entry = Entry { time, offset, chain, conditions, values: slots };
         if self.entries.is_empty() {
             self.entries.reserve_exact(1); // most keys never see a second event
         }
@@ -142,7 +172,7 @@ impl Window {
         if time <= self.head.saturating_sub(shape.window) {
             (self.start, self.end) = (self.start + 1, self.end + 1);
         } else if time <= self.head {
-            self.tally.add(&entry, shape);
+            self.tally.add(&entry, shape, &self.columns);
             self.end += 1;
         }
         Inserted::New
@@ -155,14 +185,14 @@ impl Window {
         }
         self.head = time;
         while let Some(entry) = self.entries.get(self.end).filter(|entry| entry.time <= time) {
-            self.tally.add(entry, shape);
+            self.tally.add(entry, shape, &self.columns);
             self.end += 1;
         }
         let edge = time.saturating_sub(shape.window);
         while self.start < self.end
             && let Some(entry) = self.entries.get(self.start).filter(|entry| entry.time <= edge)
         {
-            self.tally.remove(entry, shape);
+            self.tally.remove(entry, shape, &self.columns);
             self.start += 1;
         }
     }
@@ -173,7 +203,7 @@ impl Window {
             self.start -= 1;
             self.end -= 1;
         } else if self.end > 0 {
-            self.tally.remove(&entry, shape);
+            self.tally.remove(&entry, shape, &self.columns);
             self.end -= 1;
         }
         for (column, slot) in self.columns.iter_mut().zip(entry.values) {
@@ -234,12 +264,12 @@ impl Window {
         let mut next = self.entries.partition_point(|entry| entry.time < from);
         while let Some(end) = self.entries.get(next).map(|entry| entry.time).filter(|end| *end <= to) {
             while let Some(entry) = self.entries.get(high).filter(|entry| entry.time <= end) {
-                scratch.add(entry, shape);
+                scratch.add(entry, shape, &self.columns);
                 high += 1;
             }
             let edge = end.saturating_sub(shape.window);
             while let Some(entry) = self.entries.get(low).filter(|entry| entry.time <= edge) {
-                scratch.remove(entry, shape);
+                scratch.remove(entry, shape, &self.columns);
                 low += 1;
             }
             if !visit(end, scratch, Run { entries: &self.entries, low, high }) {
@@ -254,7 +284,7 @@ impl Window {
         scratch.clear(shape);
         let run = self.run(from, to);
         for entry in run.iter() {
-            scratch.add(entry, shape);
+            scratch.add(entry, shape, &self.columns);
         }
         run
     }
@@ -284,6 +314,21 @@ impl<'a> Run<'a> {
     /// The events, by time.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a Entry> + ExactSizeIterator + use<'a> {
         self.entries.range(self.low..self.high)
+    }
+
+    /// The first event.
+    pub fn first(&self) -> Option<&'a Entry> {
+        self.iter().next()
+    }
+
+    /// The last event.
+    pub fn last(&self) -> Option<&'a Entry> {
+        self.iter().next_back()
+    }
+
+    /// Microseconds from the first event to the last one.
+    pub fn span(&self) -> i64 {
+        self.first().zip(self.last()).map_or(0, |(first, last)| last.time.saturating_sub(first.time))
     }
 
     /// The chains of the events, each once.

@@ -36,14 +36,21 @@ impl InForce {
             t.decoder.files().into_iter().map(move |f| artifact::File { path: format!("{topic}/{}", f.path), ..f })
         });
         let (decode, bytes) = artifact::bundle(files.collect());
-        let names = Artifacts { rules: Some(rules.0), decode: Some(decode) };
+        // who does not judge names no rules: others judge, with rules that are not known here
+        let judges = options.live.roles.detect;
+        let names = Artifacts { rules: judges.then_some(rules.0), decode: Some(decode) };
         Self { names, bundles: [rules, (decode, bytes.into())] }
     }
 
-    /// Puts them, or lengthens the locks of those that lie there. If we crash here, the next start does it again.
+    /// Puts them, or lengthens the locks of those that lie there. If we crash here, the next start does it again. Who
+    /// does not seal names none of them, and writes nothing.
     pub async fn store(&self, store: &dyn Store, options: &Options, now: i64) -> Result<()> {
         let retention = options.retention.at(now.saturating_add(SLACK.as_millis() as i64));
-        for (digest, bytes) in &self.bundles {
+        if !options.live.roles.seal {
+            return Ok(());
+        }
+        let named = [self.names.rules, self.names.decode];
+        for (digest, bytes) in self.bundles.iter().filter(|(digest, _)| named.contains(&Some(*digest))) {
             let key = layout::artifact_key(digest);
             keep(store, &key, bytes, &retention).await.map_err(|e| e.context(format!("storing {key}")))?;
         }

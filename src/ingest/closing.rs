@@ -3,7 +3,6 @@
 use super::{
     engine::{Engine, Told},
     lane::State,
-    plan::CommitNote,
     report,
 };
 use crate::{position::TopicPartition, source::Commit};
@@ -25,16 +24,17 @@ impl Engine {
     pub(super) fn commits(&mut self) -> Vec<(TopicPartition, Commit)> {
         let mut commits = Vec::new();
         for lane in self.lanes.values_mut() {
-            let Some(head) = &lane.head else { continue };
+            let Some(metadata) = lane.note() else { continue };
+            let sequence = lane.head.as_ref().map_or(0, |head| head.sequence);
             let deferred = self.detector.deferred(&lane.chain);
             let done = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
-            let now = (done, head.sequence);
+            let now = (done, sequence);
             // while state is rebuilt the cursors are behind what was committed: never go back
             if lane.committed.is_some_and(|before| done < before.0 || now == before) || done < lane.publish_from {
                 continue;
             }
             lane.committed = Some(now);
-            let commit = Commit { offset: done, metadata: CommitNote::of(head, lane.record_time).encode() };
+            let commit = Commit { offset: done, metadata };
             commits.push((lane.partition.clone(), commit));
         }
         commits

@@ -8,8 +8,10 @@ use super::{
     options::{Clock, Options, Parts},
     outbox::Outbox,
     report,
+    rule_figures::RuleFigures,
     seal::{Job, Outcome, Sealer},
     status::{Notice, Status},
+    switching::Switching,
 };
 use crate::{
     detect::{Detector, Finding},
@@ -63,7 +65,8 @@ pub(super) struct Engine {
     pub(super) generation: u64,
     pub(super) tell: mpsc::UnboundedSender<Told>,
     pub(super) findings: Vec<Finding>,
-    in_force: InForce,
+    pub(super) figures: RuleFigures,
+    pub(super) in_force: InForce,
     checks: Checks,
     source_fault: Option<Fault>,
     faulty: HashSet<TopicPartition>,
@@ -80,6 +83,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary> {
     let in_force = InForce::of(&options);
+    let mut switching = Switching::new(options.live.changes.clone());
     store_until_possible(&in_force, &*parts.store, &options, &parts.clock, &status).await?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut source = parts.source;
@@ -91,7 +95,6 @@ pub async fn run(
         clock: parts.clock.clone(),
         origin: options.origin.clone(),
         writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
-        artifacts: in_force.names,
         retention: options.retention,
         options: options.seal.clone(),
         permits: Arc::new(Semaphore::new(options.seal.parallel)),
@@ -110,11 +113,13 @@ pub async fn run(
         generation: 0,
         tell,
         findings: Vec::new(),
+        figures: RuleFigures::default(),
         in_force,
         checks: Checks::default(),
         source_fault: None,
         faulty: HashSet::new(),
     };
+    let means = engine.means();
     engine.status.started();
     let mut shutdown = std::pin::pin!(shutdown);
     let mut tick = tokio::time::interval(TICK);
@@ -126,6 +131,7 @@ pub async fn run(
             () = &mut shutdown => break,
             Some(told) = told.recv() => engine.told(told),
             () = engine.outbox.settle_one() => {}
+            ready = switching.next(&means) => engine.switch(ready),
             _ = tick.tick() => engine.tick(),
             event = source.next(), if room => match event {
                 Some(event) => engine.event(event),
@@ -391,12 +397,13 @@ impl Engine {
             return;
         }
         let builder = lane.take_builder();
+        let names = lane.naming.take();
         let (chain, head, known) = (lane.chain.clone(), lane.head.clone(), lane.broker.clone());
         let (partition, generation) = (partition.clone(), lane.generation);
         let (sealer, control, tell) = (self.sealer.clone(), self.control.clone(), self.tell.clone());
         let task = tokio::spawn(async move {
             let broker = ask_broker(&*control, &partition, known).await;
-            let outcome = sealer.seal(Job { chain, head, builder, broker: broker.clone() }).await;
+            let outcome = sealer.seal(Job { chain, head, builder, broker: broker.clone(), names }).await;
             let _ = tell.send(Told::Sealed { partition, generation, broker, outcome });
         });
         lane.task = Some(task.abort_handle());
@@ -404,7 +411,7 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if Checks::due(&mut self.checks.clock, CLOCK_CHECK, true) {
+        if Checks::due(&mut self.checks.clock, CLOCK_CHECK, true) && self.options.live.roles.seal {
             self.check_clock();
         }
         if Checks::due(&mut self.checks.broker, BROKER_CHECK, false) {

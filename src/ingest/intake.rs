@@ -4,8 +4,7 @@ use super::{
     engine::{Engine, new_detector},
     lane::{Lane, State},
     options::Options,
-    outbox::Outbox,
-    plan::CommitNote,
+    outbox::{Outbox, names},
     report,
     status::Notice,
 };
@@ -50,23 +49,25 @@ impl Engine {
         self.seal_if_due(&batch.partition);
     }
 
-    fn publish_findings(&mut self) {
+    pub(super) fn publish_findings(&mut self) {
         for finding in std::mem::take(&mut self.findings) {
             let Some((partition, offset)) = self.newest_part(&finding) else { continue };
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             report::count_finding(&finding);
             self.status.tell(&Notice::Finding(&finding));
-            if !finding.live || !self.options.alerts {
+            let wanted = if finding.live { self.options.alerts } else { self.options.live.shadow };
+            if !wanted {
                 continue;
             }
+            let message = publish::dead_letter::alert(&finding);
             if lane.finding_held.is_none() && self.outbox.has_room() {
-                self.outbox.push(&partition, lane.generation, offset, publish::dead_letter::alert(&finding));
+                self.outbox.push(&partition, lane.generation, offset, message);
             } else {
                 // the detector will not raise it again: it is held back from the commit, and raised anew when all is
                 // opened anew
                 lane.finding_held = Some(lane.finding_held.map_or(offset, |held| held.min(offset)));
                 self.status.fail(
-                    "publish:alerts",
+                    names(message.stream).0,
                     "too many messages wait for the broker: findings are held back until it has taken them".into(),
                 );
             }
@@ -88,7 +89,9 @@ impl Engine {
     pub(super) fn at_end(&mut self, partition: &TopicPartition, epoch: u64, end: i64) {
         let now = (self.clock)();
         let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.takes(epoch)) else { return };
-        if lane.topic.gaps_expected && end > lane.seal_next() {
+        if lane.topic.gaps_expected && !lane.seals {
+            lane.judge_next = lane.judge_next.max(end);
+        } else if lane.topic.gaps_expected && end > lane.seal_next() {
             // markers and aborted records at the end of the log: nothing will ever be delivered for them
             let gap = Gap { from: lane.seal_next(), to: end, cause: GapCause::NotDelivered };
             if let Err(error) = lane.push_gap(gap) {
@@ -128,8 +131,7 @@ impl Engine {
             .map(|lane| {
                 let deferred = self.detector.deferred(&lane.chain);
                 let offset = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
-                let metadata = lane.head.as_ref().map(|head| CommitNote::of(head, lane.record_time).encode());
-                let committed = metadata.map(|metadata| Commit { offset, metadata });
+                let committed = lane.note().map(|metadata| Commit { offset, metadata });
                 // without a head nothing was done yet
                 Assigned {
                     partition: lane.partition.clone(),
@@ -138,6 +140,7 @@ impl Engine {
             })
             .collect();
         self.detector = new_detector(&self.options);
+        self.figures.begin_anew();
         again.into_iter().for_each(|assigned| self.assigned(assigned));
     }
 
@@ -170,8 +173,8 @@ fn take(
     if offset < lane.read_next() {
         return Ok(true); // delivered again after a seek
     }
-    let seals = offset >= lane.seal_next();
-    if seals && !lane.builder.has_room(record) {
+    let seals = lane.seals && offset >= lane.seal_next();
+    if seals && !(lane.builder.has_room(record) && lane.naming.fits(offset)) {
         return Ok(false);
     }
     let decoded = lane.topic.decoder.decode(&lane.chain, record);
@@ -183,7 +186,7 @@ fn take(
         );
         lane.judge_next = offset + 1;
     }
-    if offset >= lane.dead_next {
+    if lane.seals && offset >= lane.dead_next {
         let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| options.dead_letters);
         match letter {
             Some(letter) if lane.overflow.is_none() && outbox.has_room() => {

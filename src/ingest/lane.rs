@@ -1,6 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
+    naming::Naming,
     options::{SealOptions, Topic},
     plan,
     report::Meter,
@@ -81,14 +82,30 @@ pub struct Lane {
     pub sealed_at: Instant,
     /// Its counters.
     pub meter: Meter,
+    /// With what its records were judged.
+    pub naming: Naming,
+    /// Whether its records are sealed here. If not there is one cursor: nothing but judging.
+    pub seals: bool,
+    /// Whether it has taken its place.
+    opened: bool,
     options: SealOptions,
 }
 
 impl Lane {
     /// A lane whose place is not known yet.
-    pub fn new(partition: TopicPartition, generation: u64, chain: ChainId, topic: Topic, options: SealOptions) -> Self {
+    pub fn new(
+        partition: TopicPartition,
+        generation: u64,
+        chain: ChainId,
+        topic: Topic,
+        options: SealOptions,
+        naming: Naming,
+    ) -> Self {
         Self {
             meter: Meter::new(&partition),
+            naming,
+            seals: true,
+            opened: false,
             partition,
             generation,
             chain: Arc::new(chain),
@@ -118,15 +135,19 @@ impl Lane {
     /// Takes its place. Offsets that the broker no longer has become a gap.
     pub fn open(&mut self, chain: Arc<ChainId>, head: Option<Head>, start: &plan::Start, read_from: i64) -> Result<()> {
         self.chain = chain;
+        self.publish_from = start.publish_from;
+        self.opened = true;
+        self.judge_next = read_from;
+        if !self.seals {
+            return Ok(());
+        }
         self.builder = SegmentBuilder::new(start.seal_from, self.options.codec, self.options.level);
         if start.first > start.seal_from {
             let cause = if head.is_none() { GapCause::BeforeChain } else { GapCause::Lost };
             self.push_gap(Gap { from: start.seal_from, to: start.first, cause })?;
         }
         self.head = head;
-        self.judge_next = read_from;
         self.dead_next = start.publish_from;
-        self.publish_from = start.publish_from;
         Ok(())
     }
 
@@ -137,11 +158,14 @@ impl Lane {
 
     /// The lowest offset that any cursor still wants.
     pub fn read_next(&self) -> i64 {
-        self.seal_next().min(self.judge_next).min(self.dead_next)
+        if self.seals { self.seal_next().min(self.judge_next).min(self.dead_next) } else { self.judge_next }
     }
 
-    /// The next offset to seal after what the store holds.
+    /// The next offset to seal after what the store holds; where nothing is sealed, the next one to judge.
     pub fn sealed_to(&self) -> i64 {
+        if !self.seals {
+            return self.judge_next;
+        }
         self.head.as_ref().map_or(0, |h| h.to)
     }
 
@@ -179,6 +203,7 @@ impl Lane {
             self.push_gap(gap)?;
         }
         self.first_at.get_or_insert_with(Instant::now);
+        self.naming.took(raw.offset);
         self.builder.push_record(raw, decoded)
     }
 
@@ -188,6 +213,7 @@ impl Lane {
         self.has_leaves()
             && (self.builder.records() >= self.options.max_records
                 || self.builder.uncompressed_bytes() >= self.options.max_bytes
+                || !self.naming.fits(self.seal_next())
                 || self.first_at.is_some_and(aged))
     }
 
@@ -195,7 +221,7 @@ impl Lane {
     pub fn owes_heartbeat(&self, now: Instant) -> bool {
         let caught_up = self.end.is_some_and(|end| self.seal_next() >= end);
         let silent = now.duration_since(self.sealed_at) >= self.options.heartbeat;
-        !self.has_leaves() && self.under_way.is_none() && caught_up && (self.head.is_none() || silent)
+        self.seals && !self.has_leaves() && self.under_way.is_none() && caught_up && (self.head.is_none() || silent)
     }
 
     /// Takes what waits out of the lane, to be sealed; the next leaf follows it.
@@ -208,6 +234,7 @@ impl Lane {
 
     /// A segment of ours lies in the store.
     pub fn sealed(&mut self, head: Head) {
+        self.naming.prune(head.to);
         self.under_way = None;
         self.task = None;
         self.sealed_at = Instant::now();
@@ -218,12 +245,20 @@ impl Lane {
     /// without being judged twice.
     pub fn adopted(&mut self, head: Head) {
         self.builder = SegmentBuilder::new(head.to, self.options.codec, self.options.level);
+        self.naming.clear();
         self.first_at = None;
         self.sealed(head);
     }
 
     /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.
     pub fn out_of_range(&mut self, log_start: i64, end: i64) -> Result<()> {
+        if !self.seals {
+            if self.judge_next > end {
+                return Err(plan::judged_beyond(&self.chain, self.judge_next, end));
+            }
+            self.judge_next = self.judge_next.max(log_start);
+            return Ok(());
+        }
         if self.seal_next() > end {
             return Err(Error::tampered(format!(
                 "source_truncated: chain {} expects offset {}, but the broker ends at {end}: the topic was \
@@ -244,9 +279,19 @@ impl Lane {
 
     /// Everything below it is sealed, judged and acknowledged.
     pub fn done_to(&self, unacknowledged: Option<i64>, deferred: Option<i64>) -> i64 {
-        let cursors = [self.sealed_to(), self.judge_next, self.dead_next].into_iter();
+        let dead_next = if self.seals { self.dead_next } else { self.judge_next };
+        let cursors = [self.sealed_to(), self.judge_next, dead_next].into_iter();
         let held = [self.overflow, self.finding_held, unacknowledged, deferred].into_iter().flatten();
         cursors.chain(held).min().unwrap_or(0)
+    }
+
+    /// What a commit says of the place that was reached; `None` while nothing can be said.
+    pub fn note(&self) -> Option<String> {
+        match &self.head {
+            Some(head) => Some(plan::CommitNote::of(head, self.record_time).encode()),
+            None if self.seals || !self.opened => None,
+            None => Some(plan::JudgeNote { judged: self.judge_next, record_time: self.record_time }.encode()),
+        }
     }
 
     /// Takes down what the broker says.

@@ -6,19 +6,24 @@
 
 mod artifacts;
 mod closing;
+mod coverage;
 mod engine;
 mod intake;
 mod lane;
+mod naming;
 mod opening;
 pub mod options;
 mod outbox;
 pub mod plan;
 mod report;
 pub mod reset;
+mod rule_figures;
 mod seal;
 pub mod status;
+mod switching;
 pub mod tail;
 
 pub use closing::Summary;
 pub use engine::run;
-pub use options::{Begin, Clock, Options, Parts, RetentionPolicy, SealOptions, Topic};
+pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, Roles, SealOptions, Topic};
+pub use switching::Changes;

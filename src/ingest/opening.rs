@@ -4,6 +4,7 @@
 use super::{
     engine::{Engine, LOOKUP_AGAIN, Told},
     lane::Lane,
+    naming::Naming,
     options::Begin,
     plan::{self, CommitNote},
     seal::Sealer,
@@ -49,9 +50,12 @@ impl Engine {
             begin: topic.begin,
             horizon: self.options.rules.horizon(),
             most: self.options.replay_records,
+            seals: self.options.live.roles.seal,
         };
         let (generation, tell) = (self.generation, self.tell.clone());
-        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone());
+        let naming = Naming::new(self.in_force.names);
+        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone(), naming);
+        lane.seals = lookup.seals;
         lane.found_committed = lookup.committed.clone();
         // from now on, not from when its place is found: what others have read meanwhile must wait for it
         self.detector.watch(&lane.chain, self.now());
@@ -76,6 +80,7 @@ struct Lookup {
     begin: Begin,
     horizon: Duration,
     most: i64,
+    seals: bool,
 }
 
 impl Lookup {
@@ -96,6 +101,9 @@ impl Lookup {
     }
 
     async fn find(&self) -> Result<Place> {
+        if !self.seals {
+            return self.find_judging().await;
+        }
         let (sealer, committed) = (&self.sealer, self.committed.as_ref());
         let note = committed.and_then(|c| CommitNote::decode(&c.metadata));
         let hint = note.filter(|n| n.incarnation == self.chain.incarnation).map(|n| n.sequence);
@@ -103,8 +111,23 @@ impl Lookup {
         let broker = self.control.broker(&self.partition).await?;
         let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
-        let read_from = self.with_horizon(&tail, &broker, start.read_from).await;
+        let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
+        let read_from = self.with_horizon(newest, &broker, start.read_from).await;
         Ok(Place { read_from, tail, broker, start })
+    }
+
+    /// The place of a partition that is judged and not sealed: the store is only asked what its chain is called, so
+    /// that findings name the positions that are sealed elsewhere.
+    async fn find_judging(&self) -> Result<Place> {
+        let chain = tail::incarnation(&*self.sealer.store, self.chain.clone()).await?;
+        let broker = self.control.broker(&self.partition).await?;
+        let note = self.committed.as_ref().and_then(|c| Some((c.offset, plan::JudgeNote::decode(&c.metadata)?)));
+        let begin = if note.is_some() { 0 } else { self.begin_at().await? };
+        let start = plan::start_judging(&chain, note.as_ref().map(|note| note.0), &broker, begin)?;
+        // a record from the future must not make the state reach back to nothing
+        let newest = note.and_then(|note| note.1.record_time).map(|time| time.min((self.sealer.clock)()));
+        let read_from = self.with_horizon(newest, &broker, start.read_from).await;
+        Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start })
     }
 
     /// The offset at which a new chain begins; the plan applies the broker's bounds.
@@ -117,8 +140,7 @@ impl Lookup {
     }
 
     /// Goes back as far as the rules need for their state. A topic that cannot say is read from where the work begins.
-    async fn with_horizon(&self, tail: &Tail, broker: &Broker, read_from: i64) -> i64 {
-        let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
+    async fn with_horizon(&self, newest: Option<i64>, broker: &Broker, read_from: i64) -> i64 {
         let Some(newest) = newest.filter(|_| !self.horizon.is_zero()) else { return read_from };
         let from = newest.saturating_sub(self.horizon.as_millis() as i64).max(0);
         let floor = broker.log_start.unwrap_or(0).max(read_from - self.most);

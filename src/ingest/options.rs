@@ -1,5 +1,6 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
+use super::switching::Changes;
 use crate::{
     decode::Decoder,
     detect::{Limits, RuleSet},
@@ -98,6 +99,41 @@ impl RetentionPolicy {
     }
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It seals what it reads, and publishes dead letters.
+    pub seal: bool,
+    /// It judges what it reads, and publishes findings.
+    pub detect: bool,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { seal: true, detect: true }
+    }
+}
+
+/// How findings are made and where those of new rules go. The default: everything here, shadow findings only counted.
+#[derive(Clone, Default)]
+pub struct Live {
+    /// What is done here.
+    pub roles: Roles,
+    /// Whether findings of rules in mode shadow are published, to their own topic.
+    pub shadow: bool,
+    /// Rules that are to come into force under way. They must not look back further than what a restart reads again.
+    pub changes: Option<Changes>,
+    /// By which fields topics are partitioned, where that is known. None at all: no record of the topic is judged.
+    pub partitioned_by: HashMap<String, Vec<String>>,
+}
+
+impl Live {
+    /// Whether records of a topic are judged.
+    pub fn judges(&self, topic: &str) -> bool {
+        self.partitioned_by.get(topic).is_none_or(|fields| !fields.is_empty())
+    }
+}
+
 /// Settings of the workflow.
 #[derive(Clone)]
 pub struct Options {
@@ -113,6 +149,8 @@ pub struct Options {
     pub rules: Arc<RuleSet>,
     /// Bounds of the detector.
     pub limits: Limits,
+    /// How rules are run in production.
+    pub live: Live,
     /// When and how to seal.
     pub seal: SealOptions,
     /// How to lock.

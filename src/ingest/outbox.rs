@@ -35,13 +35,13 @@ pub struct Outbox {
     pending: HashMap<TopicPartition, (u64, BTreeMap<i64, u32>)>,
     limit: usize,
     /// Messages under way, by stream.
-    counts: [usize; 2],
+    counts: [usize; 3],
 }
 
 impl Outbox {
     /// An empty outbox for at most `limit` messages.
     pub fn new(publisher: Arc<dyn Publisher>, status: Arc<Status>, limit: usize) -> Self {
-        Self { publisher, status, flying: FuturesUnordered::new(), pending: HashMap::new(), limit, counts: [0; 2] }
+        Self { publisher, status, flying: FuturesUnordered::new(), pending: HashMap::new(), limit, counts: [0; 3] }
     }
 
     /// Whether another message fits.
@@ -60,8 +60,9 @@ impl Outbox {
     }
 
     /// Messages under way, by the name of their stream.
-    pub fn by_stream(&self) -> [(&'static str, usize); 2] {
-        [Stream::Alerts, Stream::DeadLetters].map(|stream| (names(stream).1, self.counts[stream as usize]))
+    pub fn by_stream(&self) -> [(&'static str, usize); 3] {
+        [Stream::Alerts, Stream::DeadLetters, Stream::Shadow]
+            .map(|stream| (names(stream).1, self.counts[stream as usize]))
     }
 
     /// Sends a message. `generation` is that of the partition's assignment.
@@ -152,7 +153,7 @@ impl Outbox {
 fn trimmed(message: &Outgoing) -> Option<Outgoing> {
     match message.stream {
         Stream::DeadLetters => dead_letter::trim(message),
-        Stream::Alerts => {
+        Stream::Alerts | Stream::Shadow => {
             let body = ocsf::trimmed(message.value.as_deref()?)?;
             Some(dead_letter::trimmed_alert(message, body))
         }
@@ -160,9 +161,10 @@ fn trimmed(message: &Outgoing) -> Option<Outgoing> {
 }
 
 /// How a stream is called in readiness and in metrics.
-fn names(stream: Stream) -> (&'static str, &'static str) {
+pub(super) fn names(stream: Stream) -> (&'static str, &'static str) {
     match stream {
         Stream::Alerts => ("publish:alerts", "alerts"),
         Stream::DeadLetters => ("publish:dead_letters", "dead_letters"),
+        Stream::Shadow => ("publish:shadow", "shadow"),
     }
 }

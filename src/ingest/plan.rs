@@ -45,6 +45,50 @@ impl CommitNote {
     }
 }
 
+/// What a commit says where nothing is sealed: that it is of such a process, and up to when records were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeNote {
+    /// The next offset to judge.
+    pub judged: i64,
+    /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
+    pub record_time: Option<i64>,
+}
+
+impl JudgeNote {
+    /// One line of JSON: the metadata of a commit.
+    pub fn encode(&self) -> String {
+        // a struct of numbers always serialises
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads the metadata of a commit; `None` if the commit is not of such a process.
+    pub fn decode(metadata: &str) -> Option<Self> {
+        serde_json::from_str(metadata).ok()
+    }
+}
+
+/// Decides where judging begins where nothing is sealed. What was `committed` counts, or else `begin`, within what the
+/// broker has.
+pub fn start_judging(chain: &ChainId, committed: Option<i64>, broker: &Broker, begin: i64) -> Result<Start> {
+    let (Some(log_start), Some(end)) = (broker.log_start, broker.last_stable.or(broker.high_watermark)) else {
+        return Err(Error::retry(format!("the broker did not tell the offsets of {}", chain.topic_partition())));
+    };
+    if let Some(beyond) = committed.filter(|committed| *committed > end) {
+        return Err(judged_beyond(chain, beyond, end));
+    }
+    let from = committed.unwrap_or(begin.min(end)).max(log_start);
+    Ok(Start { seal_from: from, first: from, publish_from: from, read_from: from })
+}
+
+/// A topic that ends before what was judged.
+pub fn judged_beyond(chain: &ChainId, judged: i64, end: i64) -> Error {
+    Error::tampered(format!(
+        "source_truncated: chain {chain} is judged up to offset {judged}, but the broker ends at {end}: the topic was \
+         re-created or truncated. Find out why; then delete the offsets that the group of this process committed for it"
+    ))
+}
+
 /// Where the work on a partition begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
@@ -282,6 +326,22 @@ mod tests {
         assert_eq!(newest_record(Some(&sealed(None)), None), Some(1_000_000));
         assert_eq!(newest_record(Some(&sealed(Some(i64::MAX))), Some(&note(Some(i64::MAX)))), Some(1_000_000));
         assert_eq!(newest_record(None, Some(&note(Some(400)))), None);
+    }
+
+    #[test]
+    fn judging_alone_begins_where_it_was_or_where_it_is_told() {
+        for (committed, begin, log_start, from) in
+            [(None, 0, 0, 0), (None, 0, 40, 40), (None, i64::MAX, 0, 100), (Some(30), 90, 0, 30), (Some(30), 0, 60, 60)]
+        {
+            let got = start_judging(&chain(), committed, &broker(log_start, 100), begin).unwrap();
+            assert_eq!((got.publish_from, got.read_from), (from, from), "{committed:?} {begin} {log_start}");
+        }
+        let beyond = start_judging(&chain(), Some(101), &broker(0, 100), 0).unwrap_err().to_string();
+        assert!(beyond.contains("source_truncated"), "{beyond}");
+        let note = JudgeNote { judged: 7, record_time: Some(5) };
+        assert_eq!(JudgeNote::decode(&note.encode()), Some(note.clone()));
+        assert_eq!(CommitNote::decode(&note.encode()), None, "a sealer does not take it for its own");
+        assert_eq!(JudgeNote::decode(&CommitNote::of(&head(4, 50), None).encode()), None, "nor the other way round");
     }
 
     #[test]

@@ -93,13 +93,21 @@ pub fn receipt_name(kind: ReceiptKind) -> &'static str {
 
 /// Counts a finding.
 pub fn count_finding(finding: &Finding) {
-    let mode = if finding.live { "live" } else { "shadow" };
+    let mode = match (finding.live, finding.silenced) {
+        (true, false) => "live",
+        (true, true) => "silenced",
+        (false, _) => "shadow",
+    };
     let severity = finding.severity.name();
+    if finding.is_update() {
+        counter!(FINDING_UPDATES, "rule" => finding.rule.clone(), "mode" => mode).increment(1);
+        return;
+    }
     counter!(FINDINGS, "rule" => finding.rule.clone(), "severity" => severity, "mode" => mode).increment(1);
 }
 
 /// Tells where every partition stands.
-pub(super) fn tell(engine: &Engine) {
+pub(super) fn tell(engine: &mut Engine) {
     let mut lanes = BTreeMap::new();
     for lane in engine.lanes.values() {
         let status = lane_status(lane, engine.outbox.lowest(&lane.partition), engine.detector.deferred(&lane.chain));
@@ -110,27 +118,9 @@ pub(super) fn tell(engine: &Engine) {
         gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
     }
     gauge!(BUFFER_BYTES).set(engine.memory() as f64);
-    rules(engine);
+    super::coverage::tell(&engine.options, engine.lanes.values(), &engine.status);
+    engine.figures.tell(&engine.detector.rule_stats(), engine.detector.totals(), &engine.status);
     engine.status.set_lanes(lanes);
-}
-
-/// What each rule did and costs, and what the detector holds.
-fn rules(engine: &Engine) {
-    for rule in engine.detector.rule_stats() {
-        let labels = [("rule", rule.id.clone())];
-        counter!(RULE_NANOSECONDS, &labels).absolute(rule.native_nanos + rule.script_nanos);
-        counter!(RULE_ERRORS, &labels).absolute(rule.errors);
-        gauge!(RULE_OFF, &labels).set(if rule.disabled { 1.0 } else { 0.0 });
-        let part = format!("rule:{}", rule.id);
-        match rule.first_errors.first().filter(|_| rule.disabled) {
-            Some(error) => engine.status.fail(&part, format!("switched off after its errors: {error}")),
-            None => engine.status.ok(&part),
-        }
-    }
-    let totals = engine.detector.totals();
-    gauge!(DETECTOR_BYTES).set(totals.bytes as f64);
-    counter!(LATE).absolute(totals.late);
-    counter!(EVICTED).absolute(totals.evicted);
 }
 
 fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) -> LaneStatus {
@@ -159,9 +149,11 @@ fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) 
 
 fn gauges(lane: &Lane, status: &LaneStatus, now: i64) {
     let labels = [("topic", lane.partition.topic.to_string()), ("partition", lane.partition.partition.to_string())];
-    gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
     gauge!(DONE_OFFSET, &labels).set(status.done_to as f64);
-    gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
+    if lane.seals {
+        gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
+        gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
+    }
     for state in ["resolving", "active", "held", "stopped"] {
         let [topic, partition] = labels.clone();
         let is = if status.state == state { 1.0 } else { 0.0 };

@@ -66,7 +66,6 @@ impl Resetter {
             clock,
             origin: options.origin.clone(),
             writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
-            artifacts: in_force.names,
             retention: options.retention,
             options: options.seal.clone(),
             permits: Arc::new(Semaphore::new(1)),
@@ -120,7 +119,8 @@ impl Resetter {
         // later than anything of the chain before, whatever our clock says
         let now = now.max(proposal.head.times.sealed + 1);
         let next = &proposal.next;
-        let manifest = self.sealer.describe(next, None, Some(start), &draft, proposal.broker.clone(), now);
+        let described = self.sealer.describe(next, None, Some(start), &draft, proposal.broker.clone(), now);
+        let manifest = Manifest { artifacts: self.in_force.names, ..described };
         chain::follows(&self.sealer.origin, next, None, &manifest)
             .map_err(|fault| Error::bug(format!("the new manifest does not begin a chain: {}", fault.detail)))?;
         let sealed = segment::seal(draft, manifest, &self.sealer.signer)?;

@@ -43,8 +43,6 @@ pub struct Sealer {
     pub origin: String,
     /// Who seals.
     pub writer: Writer,
-    /// What is in force.
-    pub artifacts: Artifacts,
     /// How to lock.
     pub retention: RetentionPolicy,
     /// How to write.
@@ -67,6 +65,8 @@ pub struct Job {
     pub builder: SegmentBuilder,
     /// What the broker says.
     pub broker: Broker,
+    /// With what its records were judged and decoded.
+    pub names: Artifacts,
 }
 
 /// What became of it.
@@ -120,11 +120,12 @@ impl Sealer {
     }
 
     fn build(&self, job: Job) -> Result<Sealed> {
-        let Job { chain, head, builder, broker } = job;
+        let Job { chain, head, builder, broker, names } = job;
         let draft = builder.finish()?;
         let now = (self.clock)();
         let start = head.is_none().then(|| Start { reason: StartReason::New, detail: String::new(), previous: None });
-        let manifest = self.describe(&chain, head.as_ref(), start, &draft, broker, now);
+        let described = self.describe(&chain, head.as_ref(), start, &draft, broker, now);
+        let manifest = Manifest { artifacts: names, ..described };
         // a successor that our own rules would refuse must never be signed
         crate::chain::follows(&self.origin, &chain, head.as_ref(), &manifest)
             .map_err(|fault| Error::bug(format!("the new manifest does not follow its head: {}", fault.detail)))?;
@@ -161,7 +162,7 @@ impl Sealer {
             times: Times { sealed, ..draft.times },
             next_by: sealed + (self.options.heartbeat + self.options.grace).as_millis() as i64,
             broker,
-            artifacts: self.artifacts,
+            artifacts: Artifacts { rules: None, decode: None },
             writer: self.writer.clone(),
             retention: self.retention.at(sealed),
             index: None,

@@ -1,7 +1,8 @@
 //! What the workflow tells those who watch it: readiness, positions, and notices of what happens.
 
 use crate::{
-    detect::Finding,
+    detect::{Finding, Replaced},
+    digest::Digest,
     error::Error,
     health::Health,
     manifest::Manifest,
@@ -74,6 +75,13 @@ pub enum Notice<'a> {
     },
     /// A finding was raised and handed to the publisher, if its rule is live.
     Finding(&'a Finding),
+    /// Other rules are in force from the next record on.
+    Rules {
+        /// Digest of their bundle.
+        digest: Digest,
+        /// What became of which rule.
+        replaced: &'a Replaced,
+    },
     /// A partition was stopped.
     Stopped {
         /// Which.
@@ -129,6 +137,16 @@ impl Status {
         self.health.set(part, Err(why));
     }
 
+    /// A part works, but something about it deserves a word; `None`: no longer. The watcher is told when the word is
+    /// new.
+    pub fn warn(&self, part: &str, word: Option<String>) {
+        if self.health.warn(part, word.clone())
+            && let Some(word) = &word
+        {
+            self.tell(&Notice::Trouble { part, error: word });
+        }
+    }
+
     /// A part is gone.
     pub fn remove(&self, part: &str) {
         self.health.forget(part);
@@ -137,6 +155,11 @@ impl Status {
     /// Parts by name; `None` works, `Some` says why not.
     pub fn parts(&self) -> BTreeMap<String, Option<String>> {
         self.health.parts().into_iter().map(|(name, part)| (name, part.reason)).collect()
+    }
+
+    /// What deserves a word about parts that work, by their names.
+    pub fn warnings(&self) -> BTreeMap<String, String> {
+        self.health.parts().into_iter().filter_map(|(name, part)| Some((name, part.warning?))).collect()
     }
 
     /// Partitions by name.

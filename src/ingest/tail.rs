@@ -34,8 +34,9 @@ pub async fn find(
     mut chain: ChainId,
     mut hint: Option<u64>,
 ) -> Result<Tail> {
-    while exists_from(store, &ChainId { incarnation: chain.incarnation + 1, ..chain.clone() }, 0).await? {
-        chain.incarnation += 1;
+    let asked = chain.incarnation;
+    chain = incarnation(store, chain).await?;
+    if chain.incarnation != asked {
         hint = None;
     }
     let Some(entry) = newest(store, &chain, hint.unwrap_or(0)).await? else {
@@ -43,6 +44,14 @@ pub async fn find(
     };
     let head = read_head(store, keys, origin, &chain, &entry).await?;
     Ok(Tail { chain, head: Some(head) })
+}
+
+/// The newest incarnation of a partition at or after `chain.incarnation`.
+pub async fn incarnation(store: &dyn Store, mut chain: ChainId) -> Result<ChainId> {
+    while exists_from(store, &ChainId { incarnation: chain.incarnation + 1, ..chain.clone() }, 0).await? {
+        chain.incarnation += 1;
+    }
+    Ok(chain)
 }
 
 /// Whether any version or marker of any sequence from `from` on exists.

@@ -89,10 +89,11 @@ pub fn trim(letter: &Outgoing) -> Option<Outgoing> {
     Some(Outgoing { stream: letter.stream, key, headers, value: None })
 }
 
-/// The alert of a finding: the OCSF object as JSON under the finding's uid.
+/// The alert of a finding: the OCSF object as JSON under the finding's uid. That of a rule in mode shadow goes to a
+/// topic of its own, never to the alerts.
 pub fn alert(finding: &Finding) -> Outgoing {
     Outgoing {
-        stream: Stream::Alerts,
+        stream: if finding.live { Stream::Alerts } else { Stream::Shadow },
         key: Some(finding.uid.clone().into()),
         headers: vec![header("content-type", "application/json"), header(RULE, finding.rule.clone())],
         value: Some(finding.ocsf.clone().into()),
@@ -196,16 +197,21 @@ mod tests {
             rule: "r".into(),
             position: chain().at(1),
             live: true,
+            silenced: false,
             title: "t".into(),
             severity: crate::detect::Severity::High,
             key: Vec::new(),
             reach: vec![chain().at(1)],
+            update: 0,
             ocsf: b"{}".to_vec(),
         };
         let alert = alert(&finding);
         assert_eq!((alert.key.as_deref(), alert.value.as_deref()), (Some(&b"r:0123"[..]), Some(&b"{}"[..])));
         assert_eq!(value(&alert, "content-type"), Some(&b"application/json"[..]));
         assert_eq!(value(&alert, RULE), Some(&b"r"[..]));
+        assert_eq!(alert.stream, Stream::Alerts);
+        let shadow = super::alert(&Finding { live: false, ..finding.clone() });
+        assert_eq!((shadow.stream, shadow.value), (Stream::Shadow, alert.value.clone()));
         let trimmed = trimmed_alert(&alert, "[]");
         assert_eq!((trimmed.value.as_deref(), value(&trimmed, TRIMMED)), (Some(&b"[]"[..]), Some(BODY.as_bytes())));
     }

@@ -39,6 +39,8 @@ pub struct PublisherSettings {
     pub alerts: String,
     /// Topic of the dead letters; without one they cannot be published.
     pub dead_letters: Option<String>,
+    /// Topic of the findings of rules in mode shadow; without one they cannot be published.
+    pub shadow: Option<String>,
     /// Any other property of librdkafka: TLS, SASL, timeouts, sizes.
     pub properties: Properties,
 }
@@ -49,6 +51,7 @@ impl fmt::Debug for PublisherSettings {
             .field("brokers", &self.brokers)
             .field("alerts", &self.alerts)
             .field("dead_letters", &self.dead_letters)
+            .field("shadow", &self.shadow)
             .field("properties", &shown(&self.properties))
             .finish()
     }
@@ -88,7 +91,7 @@ pub struct KafkaPublisher {
 impl KafkaPublisher {
     /// Makes a producer. Returns at once: brokers that cannot be reached show as messages that time out.
     pub fn connect(settings: PublisherSettings) -> Result<Self> {
-        for topic in settings.dead_letters.iter().chain([&settings.alerts]) {
+        for topic in settings.dead_letters.iter().chain(&settings.shadow).chain([&settings.alerts]) {
             if !is_kafka_name(topic) {
                 return Err(Error::config(format!(
                     "{topic:?} is not the name of a topic: 1 to 249 of letters, digits, full stop, underscore and \
@@ -107,6 +110,9 @@ impl KafkaPublisher {
             Stream::Alerts => Ok(&self.settings.alerts),
             Stream::DeadLetters => self.settings.dead_letters.as_deref().ok_or_else(|| {
                 Error::config("there is no topic for dead letters: configure one, or none will be published")
+            }),
+            Stream::Shadow => self.settings.shadow.as_deref().ok_or_else(|| {
+                Error::config("there is no topic for shadow findings: set alerts.shadow_topic, or none is published")
             }),
         }
     }

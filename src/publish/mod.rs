@@ -16,6 +16,8 @@ pub enum Stream {
     Alerts,
     /// The dead-letter topic.
     DeadLetters,
+    /// The topic of findings of rules in mode shadow.
+    Shadow,
 }
 
 /// A message to publish.

@@ -88,6 +88,7 @@ impl Kafka {
             brokers: self.brokers.clone(),
             alerts: self.topic.clone(),
             dead_letters: None,
+            shadow: None,
             properties: all,
         })
         .unwrap()

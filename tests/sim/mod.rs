@@ -6,7 +6,7 @@ use authseal::{
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
     ingest::{
-        self, Begin, Clock, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, reset::Resetter,
+        self, Begin, Clock, Live, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, reset::Resetter,
         status::Status,
     },
     layout,
@@ -35,7 +35,7 @@ pub const PARTITIONS: i32 = 3;
 /// trigger that straddles the edge of a bucket may get either id.
 const EPOCH: i64 = 1_767_226_800_000;
 
-const RULE: &str = r#"
+pub const RULE: &str = r#"
 rule("SIM-1", #{
     name: "Five failures of one user", severity: HIGH, status: "stable", mode: "live",
     attack: ["TA0006/T1110"], owner: "tests", runbook: "https://runbooks.example/SIM-1", falsepos: ["none"],
@@ -69,6 +69,7 @@ pub struct World {
     pub gaps_expected: bool,
     pub seal: SealOptions,
     pub outbox: usize,
+    pub live: Live,
 }
 
 pub struct Instance {
@@ -83,13 +84,12 @@ impl World {
         let cluster = Cluster::with_seed(seed);
         cluster.topic(TOPIC, PARTITIONS);
         cluster.stale_batches(true);
-        let rules = RuleSet::load(&[File { path: "sim.rhai".into(), bytes: RULE.into() }]);
         Self {
             cluster,
             store: MemoryStore::new(),
             publisher: MemoryPublisher::new(),
             signer: Arc::new(Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap()),
-            rules: Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}"))),
+            rules: rules(&[]),
             began: tokio::time::Instant::now(),
             gaps_expected: false,
             seal: SealOptions {
@@ -101,6 +101,7 @@ impl World {
                 ..SealOptions::default()
             },
             outbox: 1000,
+            live: Live::default(),
         }
     }
 
@@ -116,7 +117,7 @@ impl World {
         self.cluster.end(&self.partition(n))
     }
 
-    fn now(&self) -> i64 {
+    pub fn now(&self) -> i64 {
         EPOCH + self.began.elapsed().as_millis() as i64
     }
 
@@ -137,6 +138,7 @@ impl World {
             topics: HashMap::from([(TOPIC.to_string(), topic)]),
             rules: self.rules.clone(),
             limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
+            live: self.live.clone(),
             seal: self.seal.clone(),
             retention: RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(86_400) },
             alerts: true,
@@ -206,7 +208,7 @@ impl World {
         self.append(partition, Some(format!("not json {}", random.below(1 << 40))));
     }
 
-    fn append(&self, partition: i32, value: Option<String>) {
+    pub fn append(&self, partition: i32, value: Option<String>) {
         let record = RawRecord {
             timestamp: self.now(),
             timestamp_type: TimestampType::CreateTime,
@@ -259,11 +261,21 @@ impl World {
             header.and_then(|h| h.value.as_deref()).map(text)
         };
         let id = |message: &Outgoing| match stream {
-            Stream::Alerts => message.key.as_deref().map(text),
+            Stream::Alerts | Stream::Shadow => message.key.as_deref().map(text),
             Stream::DeadLetters => position(message),
         };
         self.publisher.sent_to(stream).iter().map(|m| id(m).expect("every message names what it is about")).collect()
     }
+}
+
+/// The rule of the simulations, with another mode, id or gate: `change` is (what, by what).
+pub fn rules(changes: &[(&str, &str)]) -> Arc<RuleSet> {
+    let text = changes.iter().fold(RULE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    let rules = RuleSet::load(&[File { path: "sim.rhai".into(), bytes: text.into() }]);
+    Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 /// Runs a fresh process over everything until all is sealed and committed.

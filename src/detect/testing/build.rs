@@ -1,8 +1,8 @@
 //! Events and rejections as tests write them: maps of the fields' names.
 
-use super::super::{header::symbols, severity::Severity, suggest::hint};
+use super::super::{header::symbols, kept::Kept, severity::Severity, subject::Selector, suggest::hint};
 use crate::{
-    event::{Activity, AuthEvent, Factor, Field, Micros, Outcome, UserKind, Verification},
+    event::{Activity, AuthEvent, Factor, Field, Micros, Outcome, Text, UserKind, Verification},
     record::Rejection,
 };
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, Module, Scope};
@@ -16,11 +16,13 @@ pub(super) enum Built {
     Event(Box<AuthEvent>),
     /// A rejection, and the topic that it is from.
     Rejection(Rejection, Option<String>),
+    /// What another rule raised: its id, how bad it is, and the fields of its key.
+    Finding(Text, Severity, Vec<(Selector, Kept)>),
 }
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 
-/// Registers `event(#{…})`, `rejection(#{…})` and the constants of rules.
+/// Registers `event(#{…})`, `rejection(#{…})`, `finding(#{…})` and the constants of rules.
 pub(super) fn register(engine: &mut Engine) {
     let mut constants = Module::new();
     for name in symbols().chain(Severity::ALL.map(Severity::name)) {
@@ -30,6 +32,7 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Built>("record");
     engine.register_fn("event", |fields: Map| event(fields));
     engine.register_fn("rejection", |fields: Map| rejection(fields));
+    engine.register_fn("finding", |fields: Map| finding(fields));
 }
 
 /// The constants once more: a closure captures what it names, and only captures what stands in the scope.
@@ -56,6 +59,31 @@ fn event(fields: Map) -> Result<Built> {
         event.source = "test".into();
     }
     Ok(Built::Event(Box::new(event)))
+}
+
+/// `finding(#{ rule: "AUTH-0001", severity: HIGH, src_ip: "…" })`: the rule, and the fields of its key.
+fn finding(fields: Map) -> Result<Built> {
+    let (mut rule, mut severity, mut event, mut named) = (None, Severity::High, AuthEvent::default(), Vec::new());
+    for (name, value) in fields {
+        match (name.as_str(), Field::from_name(&name)) {
+            ("rule", _) => rule = Some(text::<Text>(value).map_err(|wanted| format!("rule must be {wanted}"))?),
+            ("severity", _) => {
+                let name = value.into_immutable_string().unwrap_or_default();
+                severity = Severity::from_name(&name).ok_or("severity must be one, such as HIGH")?;
+            }
+            (_, Some(field)) => {
+                set(&mut event, field, value).map_err(|wanted| format!("{name} must be {wanted}"))?;
+                named.push(field);
+            }
+            (_, None) => {
+                let known = Field::ALL.iter().map(|field| field.name()).chain(["rule", "severity"]);
+                return Err(format!("findings have no field `{name}`{}", hint(&name, known)).into());
+            }
+        }
+    }
+    let rule = rule.ok_or("a finding needs the id of its rule: finding(#{ rule: \"AUTH-0001\", … })")?;
+    let values = named.into_iter().map(|field| (Selector::Field(field), Kept::whole(event.get(field))));
+    Ok(Built::Finding(rule, severity, values.collect()))
 }
 
 fn rejection(fields: Map) -> Result<Built> {

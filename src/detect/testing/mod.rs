@@ -1,6 +1,7 @@
 //! Tests beside rules: `<rule>.test.rhai` files, run against the rule files that are checked.
 
 mod build;
+mod context;
 mod timeline;
 
 use super::{

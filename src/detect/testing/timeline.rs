@@ -1,19 +1,22 @@
 //! A timeline: events at their times, as they arrive, judged by one rule.
 
-use super::{Shared, build::Built};
+use super::{Shared, build::Built, context};
 use crate::{
     artifact::File,
     detect::{
         Finding, Input, Limits,
         detector::Detector,
+        feed::Found,
+        kept::Kept,
         list::List,
         predicate::matches,
         rule::RuleInfo,
         ruleset::{Kind, RuleSet, kind},
         severity::Severity,
+        subject::{Owned, OwnedWhat, Selector},
         suggest::hint,
     },
-    event::Micros,
+    event::{Micros, Text},
     position::ChainId,
     record::Outcome,
 };
@@ -35,6 +38,8 @@ type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
 struct Inner {
     /// The rule file, without its ending.
     rule: String,
+    /// Rules whose findings it looks at.
+    others: Vec<String>,
     lists: Vec<List>,
     /// (microseconds at which it is seen, microseconds at which it happened, the record)
     records: Vec<(i64, i64, Built)>,
@@ -75,6 +80,12 @@ pub(super) fn register(engine: &mut Engine, shared: &Shared) {
         Ok::<(), Box<EvalAltResult>>(())
     });
     let own = shared.clone();
+    engine.register_fn("also", move |t: &mut Timeline, rule: ImmutableString| {
+        exists(&own, &rule)?;
+        t.lock().others.push(rule.to_string());
+        Ok::<(), Box<EvalAltResult>>(())
+    });
+    let own = shared.clone();
     engine.register_fn("expect", move |context: NativeCallContext, t: &mut Timeline, wanted: Map| {
         expect(&own, &context, t, wanted)
     });
@@ -101,13 +112,19 @@ fn stem(path: &str) -> &str {
 }
 
 fn timeline(shared: &Shared, rule: &str) -> Result<Timeline> {
+    exists(shared, rule)?;
+    let inner = Inner { rule: rule.into(), others: Vec::new(), lists: Vec::new(), records: Vec::new() };
+    Ok(Timeline(Arc::new(Mutex::new(inner))))
+}
+
+/// There must be one rule file of this name.
+fn exists(shared: &Shared, rule: &str) -> Result<()> {
     let rules = || shared.files.iter().filter(|file| kind(&file.path) == Kind::Rule).map(|file| stem(&file.path));
     match rules().filter(|known| *known == rule).count() {
-        1 => {}
-        0 => return Err(format!("there is no rule file {rule}.rhai{}", hint(rule, rules())).into()),
-        count => return Err(format!("there are {count} rule files called {rule}.rhai: rename one").into()),
+        1 => Ok(()),
+        0 => Err(format!("there is no rule file {rule}.rhai{}", hint(rule, rules())).into()),
+        count => Err(format!("there are {count} rule files called {rule}.rhai: rename one").into()),
     }
-    Ok(Timeline(Arc::new(Mutex::new(Inner { rule: rule.into(), lists: Vec::new(), records: Vec::new() }))))
 }
 
 /// What judging a timeline gave.
@@ -123,15 +140,17 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
         .files
         .iter()
         .filter(|file| {
-            kind(&file.path) == Kind::List || (kind(&file.path) == Kind::Rule && stem(&file.path) == inner.rule)
+            let named = |stem: &str| stem == inner.rule || inner.others.iter().any(|other| other == stem);
+            kind(&file.path) == Kind::List || (kind(&file.path) == Kind::Rule && named(stem(&file.path)))
         })
         .cloned()
         .collect();
     let rules = RuleSet::load_with(&files, inner.lists.clone())
         .map_err(|problems| problems.first().map_or_else(String::new, ToString::to_string))?;
     let rules = Arc::new(rules);
-    let rule = rules.rules().first().cloned().ok_or("the file has no rule")?;
-    let horizon = rules.horizon();
+    let rule = rules.rules().iter().find(|rule| stem(&rule.path) == inner.rule);
+    let rule = rule.cloned().ok_or("the file has no rule")?;
+    let longest = rules.longest_memory();
     let mut detector = Detector::new(rules, Limits { state_bytes: 256 << 20, lateness: LATENESS });
     let mut records: Vec<_> = inner.records.iter().enumerate().collect();
     records.sort_by_key(|(_, (seen, ..))| *seen);
@@ -141,16 +160,22 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
     for (offset, (number, (seen, time, record))) in (1..).zip(records) {
         let now = seen.div_euclid(1000);
         end = end.max(now);
+        if let Built::Finding(rule, severity, fields) = record {
+            let found = raised(rule, *severity, fields, (&chains[0], offset, *time));
+            detector.judge_finding(found, now, &mut findings);
+            continue;
+        }
         let (outcome, chain) = outcome(record, *time, number, &mut chains);
         detector.judge(&Input { chain: &chain, offset, timestamp: now, now, outcome: &outcome }, &mut findings);
     }
     // past everything that waits
-    let end = end + i64::try_from(horizon.as_millis()).unwrap_or(0) + 86_400_000;
+    let end = end + i64::try_from(longest.as_millis()).unwrap_or(0) + 86_400_000;
     for chain in &chains {
         detector.idle(chain, end, &mut findings);
     }
     let totals = detector.totals();
-    let stats = detector.rule_stats().into_iter().next().unwrap_or_default();
+    let stats = detector.rule_stats().into_iter().find(|stats| stats.id == rule.id).unwrap_or_default();
+    findings.retain(|finding| finding.rule == rule.id);
     let mut story = format!(
         "of {} records `when` selected {}, and the functions were asked {} times",
         totals.records, stats.matched, stats.gated
@@ -168,11 +193,31 @@ fn judge(shared: &Shared, inner: &Inner) -> std::result::Result<Judged, String> 
     if let Some(error) = stats.first_errors.first() {
         story += &format!(" ({error})");
     }
+    // what a rule says of its own failures is no finding of it
+    findings.retain(|finding| finding.rule == rule.id);
     Ok(Judged { findings, rule, story })
 }
 
 fn chain(topic: &str) -> Arc<ChainId> {
     Arc::new(ChainId { cluster: "test".into(), topic: topic.into(), partition: 0, incarnation: 0 })
+}
+
+/// A finding as other rules see it.
+fn raised(
+    rule: &Text,
+    severity: Severity,
+    fields: &[(Selector, Kept)],
+    (chain, offset, time): (&Arc<ChainId>, i64, i64),
+) -> Arc<Owned> {
+    let found = Found {
+        uid: format!("{rule}:{offset}").into(),
+        rule: rule.clone(),
+        number: u32::MAX,
+        severity,
+        fields: fields.into(),
+        reach: [(chain.clone(), offset, offset)].into(),
+    };
+    Arc::new(Owned { what: OwnedWhat::Finding(Arc::new(found)), chain: chain.clone(), offset, time })
 }
 
 /// A record as it is judged, and the chain it comes from.
@@ -193,15 +238,17 @@ fn outcome(record: &Built, time: i64, number: usize, chains: &mut Vec<Arc<ChainI
             }
             (Outcome::Event(event), of_topic("test"))
         }
+        Built::Finding(..) => (Outcome::Opaque, of_topic("test")), // judged apart: no record of Kafka's
         Built::Rejection(rejection, topic) => {
             (Outcome::Rejection(rejection.clone()), of_topic(topic.as_deref().unwrap_or("test")))
         }
     }
 }
 
-const EXPECTED: [&str; 4] = ["alerts", "severity", "title", "key"];
+const EXPECTED: [&str; 6] = ["alerts", "severity", "title", "key", "context", "updates"];
 
-/// `t.expect(#{ alerts: n, severity: …, title: …, key: #{…} })`: so many findings, and each of them like this.
+/// `t.expect(#{ alerts: n, severity: …, title: …, key: #{…}, context: #{…} })`: so many findings, each like this.
+/// `updates: n`: and they were told again so often.
 fn expect(shared: &Shared, context: &NativeCallContext, t: &Timeline, wanted: Map) -> Result<()> {
     let at = context.call_position();
     let fail = |message: String| shared.fail(at, message);
@@ -222,13 +269,20 @@ fn expect(shared: &Shared, context: &NativeCallContext, t: &Timeline, wanted: Ma
         let ids = if alerts > 0 { &mut report.firing } else { &mut report.quiet };
         ids.push(judged.rule.id.clone());
     }
-    let found = judged.findings.len();
+    let updates = judged.findings.iter().filter(|finding| finding.is_update()).count();
+    if let Some(wanted) = wanted.get("updates")
+        && wanted.as_int().ok() != i64::try_from(updates).ok()
+    {
+        fail(format!("expected {wanted} updates of {}, got {updates} ({})", judged.rule.id, judged.story));
+    }
+    let raised = || judged.findings.iter().filter(|finding| !finding.is_update());
+    let found = raised().count();
     if i64::try_from(found).ok() != Some(alerts) {
-        let titles: Vec<_> = judged.findings.iter().take(3).map(|finding| format!("{:?}", finding.title)).collect();
+        let titles: Vec<_> = raised().take(3).map(|finding| format!("{:?}", finding.title)).collect();
         let shown = if titles.is_empty() { String::new() } else { format!(": {}", titles.join(", ")) };
         fail(format!("expected {alerts} alerts of {}, got {found}{shown} ({})", judged.rule.id, judged.story));
     }
-    for finding in &judged.findings {
+    for finding in raised() {
         compare(finding, &wanted, &fail)?;
     }
     Ok(())
@@ -251,6 +305,9 @@ fn compare(finding: &Finding, wanted: &Map, fail: &dyn Fn(String)) -> Result<()>
         if !fits {
             fail(format!("expected a title like {title:?}, got {:?}", finding.title));
         }
+    }
+    if let Some(wanted) = wanted.get("context") {
+        context::compare(finding, wanted, fail)?;
     }
     if let Some(key) = wanted.get("key") {
         let key = key.clone().try_cast::<Map>().ok_or("key is a map of fields: #{ src_ip: \"…\" }")?;

@@ -1,9 +1,17 @@
 //! Tests of detection as a whole. Rules are small ones written for the case; the shipped ones have tests of their own.
 
 mod bounds;
+mod exceptions;
+mod explain;
+mod findings;
+mod growing;
+mod isolation;
 mod judging;
 mod loading;
+mod markers;
 mod orders;
+mod replacing;
+mod selecting;
 
 use super::{Detector, Finding, Input, Limits, RuleSet};
 use crate::{

@@ -1,0 +1,235 @@
+//! What the markers of a rule say about one judged record, and how its functions see it: `e.mark("name")`.
+
+use super::{
+    Detector, Finding,
+    history::{AsOf, History, Moment, Reach},
+    judging::Work,
+    kept::{self, Kept},
+    markers::MarkNames,
+    partitions::Partitions,
+    rule::Rule,
+    ruleset::RuleSet,
+    script::{EventView, dynamic},
+    state::{Key, State},
+    subject::{Owned, Selector, What},
+};
+use crate::{event::Value, position::ChainId};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+/// The remembered record that answers.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Microseconds since 1970.
+    pub time: i64,
+    /// Its chain.
+    pub chain: Arc<ChainId>,
+    /// The index of its chain in the detector.
+    pub at: u32,
+    /// Kafka offset.
+    pub offset: i64,
+    /// Of a finding: what stands behind it.
+    pub reach: Option<Reach>,
+    selectors: Arc<[Selector]>,
+    values: Arc<[Kept]>,
+    count: usize,
+}
+
+/// What one marker says.
+#[derive(Debug)]
+pub(super) struct Sighting {
+    /// The marker.
+    pub name: ImmutableString,
+    /// Microseconds from the remembered record to the judged one, and the remembered one.
+    pub seen: Option<(i64, Seen)>,
+    /// There is none, but there may have been one that was pushed out for want of room.
+    pub lost: bool,
+}
+
+/// What all markers of a rule say, and which were asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks(Option<Arc<(Vec<Sighting>, AtomicU32)>>);
+
+impl Marks {
+    /// What the markers of a rule say about a record, as of the record's own time.
+    pub fn of(rule: &Rule, number: u32, record: &Owned, state: &State, partitions: &Partitions) -> Self {
+        if rule.markers.is_empty() {
+            return Self(None);
+        }
+        let subject = record.subject();
+        let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
+        let mut name = Vec::new();
+        let sightings = rule.markers.iter().enumerate().map(|(place, marker)| {
+            let (mut seen, mut lost) = (None, false);
+            if marker.name_for(place, &subject, &mut name) {
+                let history = state.find(number, &name).and_then(|key| key.history.as_deref());
+                seen = history.and_then(|history| history.before(of, |chain| partitions.id(chain))).and_then(
+                    |(moment, count)| {
+                        let age = record.time.saturating_sub(moment.time);
+                        let (selectors, values) = (marker.selectors.clone(), moment.values.clone());
+                        let (time, at, offset) = (moment.time, moment.chain, moment.offset);
+                        let (chain, reach) = (partitions.id(at)?, moment.reach.clone());
+                        Some((age, Seen { time, chain, at, offset, reach, selectors, values, count }))
+                    },
+                );
+                lost = seen.is_none() && state.was_pushed_out(number, &name);
+            }
+            Sighting { name: marker.name.clone(), seen, lost }
+        });
+        Self(Some(Arc::new((sightings.collect(), AtomicU32::new(0)))))
+    }
+
+    /// The view of a marker; `None` if the rule has none of this name.
+    fn view(&self, name: &str) -> Option<MarkView> {
+        let inner = self.0.as_ref()?;
+        let place = inner.0.iter().position(|sighting| sighting.name == name)?;
+        inner.1.fetch_or(1 << place, Relaxed); // a rule has at most 16
+        Some(MarkView { marks: self.clone(), place })
+    }
+
+    /// The markers that the functions asked.
+    pub fn asked(&self) -> impl Iterator<Item = &Sighting> {
+        let all = self.0.as_deref();
+        let asked = all.map_or(0, |all| all.1.load(Relaxed));
+        all.into_iter()
+            .flat_map(|all| all.0.iter().enumerate())
+            .filter_map(move |(place, sighting)| (asked & (1 << place) != 0).then_some(sighting))
+    }
+
+    /// These chains, those behind them, and those of the records that answered and of what stands behind them: each
+    /// once.
+    pub fn chains(
+        &self,
+        own: impl IntoIterator<Item = u32>,
+        behind: &[(Arc<ChainId>, i64, i64)],
+        partitions: &Partitions,
+    ) -> Box<[u32]> {
+        let mut chains: Vec<u32> = own.into_iter().collect();
+        chains.extend(behind.iter().filter_map(|(chain, ..)| partitions.find(chain)));
+        for (_, seen) in self.asked().filter_map(|sighting| sighting.seen.as_ref()) {
+            let behind = seen.reach.iter().flat_map(|reach| reach.iter());
+            chains.extend(behind.filter_map(|(chain, ..)| partitions.find(chain)).chain([seen.at]));
+        }
+        chains.sort_unstable();
+        chains.dedup();
+        chains.into()
+    }
+}
+
+/// What a marker remembers, as functions see it.
+#[derive(Debug, Clone)]
+pub(super) struct MarkView {
+    marks: Marks,
+    place: usize,
+}
+
+impl MarkView {
+    fn seen(&self) -> Option<&(i64, Seen)> {
+        self.marks.0.as_ref()?.0.get(self.place)?.seen.as_ref()
+    }
+
+    /// When it happened: microseconds since 1970.
+    pub fn time(&self) -> Option<i64> {
+        self.seen().map(|(_, seen)| seen.time)
+    }
+
+    /// A field of the remembered record.
+    pub fn value(&self, selector: &Selector) -> Value<'_> {
+        self.seen().map_or(Value::Null, |(_, seen)| kept::find(&seen.selectors, &seen.values, selector))
+    }
+
+    /// Seconds, whole where they are.
+    fn age(&self) -> Dynamic {
+        match self.seen() {
+            None => Dynamic::UNIT,
+            Some((age, _)) if age % 1_000_000 == 0 => (age / 1_000_000).into(),
+            Some((age, _)) => (*age as f64 / 1e6).into(),
+        }
+    }
+}
+
+/// Registers `e.mark("name")` and what it returns.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<MarkView>("mark");
+    engine.register_fn("mark", |e: &mut EventView, name: ImmutableString| {
+        e.marks.view(&name).ok_or_else(|| Box::<EvalAltResult>::from(format!("the rule has no marker `{name}`")))
+    });
+    for name in Selector::names() {
+        if let Some(selector) = Selector::from_name(name) {
+            engine.register_get(name, move |view: &mut MarkView| dynamic(view.value(&selector)));
+        }
+    }
+    engine.register_fn("attr", |view: &mut MarkView, name: ImmutableString| {
+        dynamic(view.value(&Selector::Attribute(name.as_str().into())))
+    });
+    engine.register_get(MarkNames::MISSING, |view: &mut MarkView| view.seen().is_none());
+    engine.register_get(MarkNames::AGE, |view: &mut MarkView| view.age());
+    engine.register_get(MarkNames::COUNT, |view: &mut MarkView| {
+        view.seen().map_or(0, |(_, seen)| i64::try_from(seen.count).unwrap_or(i64::MAX))
+    });
+    engine.register_get(MarkNames::POSITION, |view: &mut MarkView| {
+        view.seen().map_or(Dynamic::UNIT, |(_, seen)| seen.chain.at(seen.offset).to_string().into())
+    });
+}
+
+/// What the markers of a rule say about a record, and whether they may know too little because reading began after what
+/// they should remember.
+pub(super) fn look_back(
+    rule: &Rule,
+    number: u32,
+    record: &Owned,
+    state: &State,
+    partitions: &Partitions,
+) -> (Marks, bool) {
+    let longest = rule.markers.iter().map(|marker| marker.keep.ttl).max();
+    let warming = longest.is_some_and(|ttl| partitions.is_warming(record.time.saturating_sub(ttl)));
+    (Marks::of(rule, number, record, state, partitions), warming)
+}
+
+impl Detector {
+    /// What the markers of a rule say about a record.
+    pub(super) fn look_back(&self, rule: &Rule, number: u32, record: &Owned) -> (Marks, bool) {
+        look_back(rule, number, record, &self.state, &self.partitions)
+    }
+
+    /// Remembers a record under every marker that matches it.
+    pub(super) fn remember(&mut self, rules: &RuleSet, cell: usize, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
+        let mut name = Vec::new();
+        for (at, place) in rules.markers_at_cell(cell) {
+            let Some(rule) = rules.compiled().get(*at as usize) else { continue };
+            let Some(marker) = rule.markers.get(*place) else { continue };
+            if self.raiser.counters.get(*at as usize).is_none_or(|counters| counters.told.disabled)
+                || !marker.when.holds(work.subject, rules.lists())
+                || !marker.name_of(*place, work.subject, &mut name)
+                || self.is_repeat(work)
+            {
+                continue;
+            }
+            let (epoch, known) = (self.partitions.epoch, self.state.len());
+            let slot = self.state.find_or_insert(*at, &name, || Key {
+                history: Some(Box::new(History::new(marker.keep))),
+                ..Key::new(*at, &name, epoch)
+            });
+            let Some(mut key) = self.state.take(slot) else { continue };
+            self.refresh_key(rule, &mut key);
+            if let Some(history) = &mut key.history {
+                let subject = work.subject;
+                let values = marker.values(subject);
+                let reach = match subject.what {
+                    What::Finding(found) => Some(found.reach.clone()),
+                    _ => None,
+                };
+                let moment = Moment { time: subject.time, chain: work.chain, offset: subject.offset, values, reach };
+                history.insert(moment, |chain| self.partitions.id(chain));
+            }
+            self.put_back(rule, slot, key);
+            if self.state.len() > known {
+                self.drop_stale(slot);
+            }
+            self.make_room(slot, work.now, out);
+        }
+    }
+}
