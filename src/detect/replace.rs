@@ -19,7 +19,7 @@ impl Detector {
     /// looks things up in; a new or changed one begins with nothing, and says in its findings that its windows are not
     /// whole yet. What waits for a rule that goes or changes is judged now, by the old one: a change must not hide it.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>, now: i64, out: &mut Vec<Finding>) -> Replaced {
-        let old = std::mem::replace(&mut self.rules, rules.clone());
+        let old = self.rules.clone();
         let place = |rule: &super::RuleInfo| {
             rules.rules().iter().position(|new| (&new.id, new.digest) == (&rule.id, rule.digest)).map(|at| at as u32)
         };
@@ -27,8 +27,15 @@ impl Detector {
         let place = |rule: u32| places.get(rule as usize).copied().flatten();
         for slot in self.state.slots(|key| place(key.rule).is_none()) {
             self.conclude(&old, slot, now, out);
+        }
+        // what that raised is seen by the rules that were in force then: after this their numbers mean others
+        self.feed(now, out);
+        for slot in self.state.slots(|key| place(key.rule).is_none()) {
+            self.conclude(&old, slot, now, out);
             self.state.remove(slot);
         }
+        self.raiser.fed.clear();
+        self.rules = rules.clone();
         self.state.renumber(place);
         let mut before: Vec<Option<Counters>> = self.raiser.counters.drain(..).map(Some).collect();
         let mut replaced = Replaced::default();

@@ -87,6 +87,25 @@ fn what_waits_for_a_rule_that_goes_is_judged_before_it_goes() {
 }
 
 #[test]
+fn what_is_judged_for_a_rule_that_changes_is_seen_by_those_that_stay() {
+    let settle = format!("{GATE}, settle: \"5m\"");
+    let after = file(
+        "Z.rhai",
+        "marker(\"hit\", #{ when: kind == FINDING & finding_rule == \"B\", key: [user], ttl: \"1h\" });
+         rule(\"Z\", #{ name: \"after\", severity: LOW, when: activity == LOGON & outcome == SUCCESS, key: [user],
+             dedup: \"1h\" });
+         fn decide(e, w) { !e.mark(\"hit\").missing }",
+    );
+    let mut bench = Bench::new(set(&[counts("A", GATE), counts("B", &settle), after.clone()]), 1);
+    bench.users(0, 6);
+    // B changes and A goes, so that Z gets another number
+    bench.replace(&[counts("B", &settle.replace("n: 5", "n: 6")), after]);
+    assert_eq!((bench.of("B"), bench.of("Z").len()), (vec!["ann 6"], 0));
+    bench.event(0, AuthEvent { outcome: Ended::Success, ..failed(60, "in", "ann", "192.0.2.1") });
+    assert_eq!(bench.of("Z").len(), 1, "the finding of the old rule is remembered");
+}
+
+#[test]
 fn a_list_that_changed_keeps_the_state_of_the_rules_that_name_it() {
     let listed = GATE.to_owned();
     let rule = counting(&listed, "").replace("outcome == FAILURE", "outcome == FAILURE & !user.in_list(\"known\")");
