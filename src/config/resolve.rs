@@ -168,7 +168,7 @@ fn rules(settings: RulesSettings, roles: Roles, check: &mut Check<'_>) -> Rules 
         dir,
         replay_horizon: check.duration("rules.replay_horizon", settings.replay_horizon, 2 * HOUR),
         lateness: check.duration("rules.lateness", settings.lateness, 5 * MINUTE),
-        state_bytes: check.number("rules.state_mib", settings.state_mib, 64, 1, 1 << 20) << 20,
+        state_bytes: check.number("rules.state_mib", settings.state_mib, 256, 1, 1 << 20) << 20,
         reload: settings.reload.map_or(Duration::from_secs(5), |span| span.0),
     }
 }

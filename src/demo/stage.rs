@@ -96,7 +96,7 @@ impl Stage {
             instance: "demo".into(),
             topics,
             rules,
-            limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
+            limits: Limits { state_bytes: 256 << 20, lateness: Duration::from_secs(600) },
             live: Live::default(),
             seal: SealOptions { max_age: Duration::from_secs(2), max_records: 10_000, ..SealOptions::default() },
             retention: RetentionPolicy { mode: LockMode::None, period: Duration::ZERO },

@@ -124,7 +124,9 @@ impl Traffic {
         let source = ["okta", "okta", "keycloak", "sshd", "gateway"][self.below(5) as usize];
         let mut event = self.base(at, source, format!("user{user:04}"));
         event.src_ip = Some(format!("10.{}.{}.{}", user >> 8 & 15, user & 255, 1 + self.below(3)).into());
-        event.session = Some(format!("s-{user:04x}-{:06x}", self.below(1 << 24)).into());
+        // a person has a session at a time, and another one every twenty minutes
+        let part = at * 2 / self.total.max(1);
+        event.session = Some(format!("s-{user:04x}-{part}").into());
         event.country = Some(Text::from(["DE", "NL", "CH", "US"][(user % 4) as usize]));
         event.app = Some(Text::from(["portal", "payroll", "crm", "bastion"][self.below(4) as usize]));
         event.protocol = Some(Text::from(if source == "sshd" { "ssh" } else { "oidc" }));
