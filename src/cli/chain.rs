@@ -83,7 +83,7 @@ pub fn main(args: Args) -> Result<u8, Failure> {
 
 /// What the cluster says of the partitions that are meant.
 fn brokers(config: &Config, args: &Reset) -> Result<BTreeMap<i32, Broker>, Failure> {
-    let properties = config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let properties = config.kafka.client_properties();
     let mut brokers = describe(&TopicSettings {
         brokers: &config.kafka.brokers,
         group: &config.kafka.group,

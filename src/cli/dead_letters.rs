@@ -104,7 +104,7 @@ pub fn main(args: Args) -> Result<u8, Failure> {
 
 /// Hands every letter that is selected to `each`, which says whether to go on.
 fn read(config: &Config, select: &Select, mut each: impl FnMut(Letter) -> bool) -> Result<(), Error> {
-    let properties = config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let properties = config.kafka.client_properties();
     let settings = TopicSettings {
         brokers: &config.kafka.brokers,
         group: &config.kafka.group,
@@ -324,7 +324,7 @@ fn publish(config: &Config, select: &Select, plan: Plan<'_>) -> Result<Outcome, 
         alerts: config.alerts_topic.clone(),
         dead_letters: None,
         shadow: None,
-        properties: config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        properties: config.kafka.client_properties(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, letters) = mpsc::channel(AHEAD);

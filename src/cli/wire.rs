@@ -44,8 +44,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let mut options = options(&config, rules)?;
     let (rules, decode) = (options.rules.bundle().0, options.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
-    let properties: std::collections::BTreeMap<String, String> =
-        config.kafka.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let properties = config.kafka.client_properties();
     let source = KafkaSource::connect(KafkaSettings {
         instance: config.kafka.instance_id.clone(),
         properties: properties.clone(),

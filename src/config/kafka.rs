@@ -53,6 +53,11 @@ impl Kafka {
         self.properties.iter().map(|(name, value)| (name.as_str(), value.reveal()))
     }
 
+    /// The same, as clients take them.
+    pub fn client_properties(&self) -> BTreeMap<String, String> {
+        self.properties().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// The same for people.
     pub fn shown_properties(&self) -> impl Iterator<Item = (&str, &str)> {
         self.properties().map(|(name, value)| (name, if is_secret(name) { REDACTED } else { value }))
