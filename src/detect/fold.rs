@@ -1,5 +1,6 @@
 //! Patterns that do not care for case: `user.matches_any_case("adm*")`. Other systems' rules mean their strings so.
 
+use super::{derived::folded, predicate::glob};
 use crate::event::Text;
 use std::fmt;
 
@@ -15,12 +16,12 @@ impl Folded {
 
     /// Whether the whole of `text` matches, in whatever case.
     pub fn matches(&self, text: &str) -> bool {
-        if text.is_ascii() && self.0.is_ascii() {
-            // no copy: this runs for every event that gets so far
-            return glob(self.0.as_bytes(), text.as_bytes(), (b'*', b'?'), |a, b| a == b.to_ascii_lowercase());
+        let pattern = self.0.chars();
+        if text.is_ascii() {
+            // most are, and need no tables
+            return glob(pattern, text.bytes().map(|byte| char::from(byte.to_ascii_lowercase())));
         }
-        let (pattern, text): (Vec<char>, Vec<char>) = (self.0.chars().collect(), lower(text).collect());
-        glob(&pattern, &text, ('*', '?'), |a, b| a == b)
+        glob(pattern, folded(text))
     }
 }
 
@@ -28,33 +29,6 @@ impl fmt::Display for Folded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Character by character, as [`str::to_lowercase`] does but for the final sigma, which depends on its place.
-fn lower(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(char::to_lowercase)
-}
-
-/// Whether `text` matches `pattern`: at worst as many steps as the product of their lengths.
-fn glob<T: Copy + PartialEq>(pattern: &[T], text: &[T], (run, one): (T, T), same: impl Fn(T, T) -> bool) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // where the last star stood, and up to where it has eaten
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(unit) if *unit == run => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(unit) if *unit == one || same(*unit, text[t]) => (p, t) = (p + 1, t + 1),
-            _ => {
-                let Some((at, eaten)) = star else { return false };
-                star = Some((at, eaten + 1));
-                (p, t) = (at + 1, eaten + 1);
-            }
-        }
-    }
-    pattern[p..].iter().all(|unit| *unit == run)
 }
 
 #[cfg(test)]
