@@ -69,6 +69,24 @@ impl Judging<'_, '_, '_> {
                 return self.wait(bucket, end, settle);
             }
         }
+        if let Some(chains) = self.raise(end, bucket, 0, (tally, run, events))
+            && let Some(bucket) = bucket
+        {
+            let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
+            let level = self.rule.spec.update_on.map_or(0, of);
+            self.key.marks.push(Mark { bucket, chains, waiting: None, level });
+        }
+    }
+
+    /// Raises what is in the window that ends at `end`, as a finding (`update` 0) or as its nth update: the chains of
+    /// its records, if it is one.
+    pub fn raise(
+        &mut self,
+        end: i64,
+        bucket: Option<i64>,
+        update: u8,
+        (tally, run, events): (&Tally, Run<'_>, &Window),
+    ) -> Option<Box<[u32]>> {
         let record = self.work.owned();
         let from = end.saturating_sub(self.shape.window);
         let (marks, unknown) = self.detector.look_back(self.rule, self.key.rule, &record);
@@ -79,7 +97,7 @@ impl Judging<'_, '_, '_> {
             record: &record,
             marks,
             bucket,
-            update: 0,
+            update,
             values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
             truncated: events.truncated,
@@ -89,14 +107,8 @@ impl Judging<'_, '_, '_> {
         let partitions = &self.detector.partitions;
         let behind = self.key.behind.as_deref();
         let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
-        if self.detector.raiser.raise(self.rules, case, evidence, self.out)
-            && let Some(bucket) = bucket
-        {
-            let chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
-            let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
-            let level = self.rule.spec.update_on.map_or(0, of);
-            self.key.marks.push(Mark { bucket, chains, waiting: None, level });
-        }
+        let raised = self.detector.raiser.raise(self.rules, case, evidence, self.out);
+        raised.then(|| sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions))
     }
 
     /// The gate opens: its shape is judged once it has settled.

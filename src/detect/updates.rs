@@ -7,11 +7,8 @@ use super::{
     Finding,
     aggregate::Counted,
     decimal::Decimal,
-    feed::Behind,
-    finding::Evidence,
     judging::Judging,
     keys::bucket,
-    raise::Case,
     spec::Reader,
     suggest::hint,
     tally::{Shape, Tally},
@@ -133,28 +130,7 @@ impl Judging<'_, '_, '_> {
         else {
             return;
         };
-        let record = self.work.owned();
-        let from = end.saturating_sub(self.shape.window);
-        let (marks, unknown) = self.detector.look_back(self.rule, self.key.rule, &record);
-        let sights = marks.clone();
-        let case = Case {
-            rule: self.key.rule,
-            key: &self.key.name,
-            record: &record,
-            marks,
-            bucket,
-            update: level,
-            values: events.values(self.shape, tally, run, self.shape.window),
-            window: Some((from, end)),
-            truncated: events.truncated,
-            warming: unknown || self.detector.partitions.is_warming(from),
-            now: self.work.now,
-        };
-        let partitions = &self.detector.partitions;
-        let behind = self.key.behind.as_deref();
-        let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
-        if self.detector.raiser.raise(self.rules, case, evidence, self.out) {
-            let seen = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
+        if let Some(seen) = self.raise(end, bucket, level, (tally, run, events)) {
             let mark = &mut self.key.marks[at];
             mark.level = level;
             // should one of these chains go away, the update may have been dropped with what it had not published
