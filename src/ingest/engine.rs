@@ -16,7 +16,7 @@ use super::{
 use crate::{
     detect::{Detector, Finding},
     error::{Error, Result},
-    manifest::{Broker, Writer},
+    manifest::Broker,
     position::TopicPartition,
     source::{SourceControl, SourceEvent},
     telemetry,
@@ -24,11 +24,11 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, LazyLock, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{Instant, MissedTickBehavior},
 };
 
@@ -88,19 +88,8 @@ pub async fn run(
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut source = parts.source;
     let control = source.control();
-    let sealer = Arc::new(Sealer {
-        store: parts.store,
-        signer: parts.signer,
-        verifiers: parts.verifiers,
-        clock: parts.clock.clone(),
-        origin: options.origin.clone(),
-        writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
-        retention: options.retention,
-        options: options.seal.clone(),
-        permits: Arc::new(Semaphore::new(options.seal.parallel)),
-        clock_wrong: AtomicBool::new(false),
-        status: status.clone(),
-    });
+    let sealer = Sealer::new(parts.store, parts.signer, parts.verifiers, parts.clock.clone(), &options, status.clone());
+    let sealer = Arc::new(sealer);
     let mut engine = Engine {
         outbox: Outbox::new(parts.publisher, status.clone(), options.outbox),
         detector: new_detector(&options),

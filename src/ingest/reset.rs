@@ -15,15 +15,14 @@ use crate::{
     chain::{self, Head},
     error::{Error, Result},
     layout,
-    manifest::{Broker, Manifest, Start, StartReason, Writer},
+    manifest::{Broker, Manifest, Start, StartReason},
     note::{Signer, Verifiers},
     position::{ChainId, TopicPartition},
     record::{Gap, GapCause},
     segment::{self, SegmentBuilder},
     store::{self, Put, Store},
 };
-use std::sync::{Arc, atomic::AtomicBool};
-use tokio::sync::Semaphore;
+use std::sync::Arc;
 
 /// Longest reason, bytes: it stands in a manifest for ever.
 pub const LONGEST_REASON: usize = 1024;
@@ -59,19 +58,7 @@ impl Resetter {
     pub fn new(store: Arc<dyn Store>, signer: Signer, clock: Clock, options: Options) -> Self {
         let in_force = InForce::of(&options);
         let verifiers = Arc::new(Verifiers::of(&signer));
-        let sealer = Sealer {
-            store,
-            signer: Arc::new(signer),
-            verifiers,
-            clock,
-            origin: options.origin.clone(),
-            writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
-            retention: options.retention,
-            options: options.seal.clone(),
-            permits: Arc::new(Semaphore::new(1)),
-            clock_wrong: AtomicBool::new(false),
-            status: Arc::new(Status::default()),
-        };
+        let sealer = Sealer::new(store, Arc::new(signer), verifiers, clock, &options, Arc::new(Status::default()));
         Self { sealer, in_force, options }
     }
 

@@ -1,7 +1,7 @@
 //! One segment on its way into the store: finish, describe, recheck, sign, put, and judge who won.
 
 use super::{
-    options::{Clock, RetentionPolicy, SealOptions},
+    options::{Clock, Options, RetentionPolicy, SealOptions},
     plan::{self, Rival},
     status::Status,
 };
@@ -90,6 +90,30 @@ pub enum Outcome {
 }
 
 impl Sealer {
+    /// Seals into `store` with these settings, and tells `status` what goes wrong.
+    pub fn new(
+        store: Arc<dyn Store>,
+        signer: Arc<Signer>,
+        verifiers: Arc<Verifiers>,
+        clock: Clock,
+        options: &Options,
+        status: Arc<Status>,
+    ) -> Self {
+        Self {
+            store,
+            signer,
+            verifiers,
+            clock,
+            origin: options.origin.clone(),
+            writer: Writer { version: env!("CARGO_PKG_VERSION").into(), instance: options.instance.clone() },
+            retention: options.retention,
+            options: options.seal.clone(),
+            permits: Arc::new(Semaphore::new(options.seal.parallel)),
+            clock_wrong: AtomicBool::new(false),
+            status,
+        }
+    }
+
     /// Seals a segment. Ends only when it is known what lies at its key: a store that is down is waited for.
     ///
     /// If we crash here: before the put, nothing happened and the records are read again; after it, the next start
