@@ -12,6 +12,7 @@ use super::{
     repeats::Repeats,
     rule::Rule,
     ruleset::RuleSet,
+    save::Saver,
     sight::Marks,
     spec::COLUMNS,
     state::{Key, Mark, State},
@@ -31,7 +32,7 @@ use std::{
 };
 
 /// How far before the wall clock an event may be and still move the window of its key, in microseconds.
-const AHEAD: i64 = 60_000_000;
+pub(super) const AHEAD: i64 = 60_000_000;
 /// What events out of order have changed is looked at after so long at the latest, in milliseconds of wall clock: a
 /// finding does not wait for the watermark, and a key with many events is not swept more often than this.
 const SWEEP_AFTER: i64 = 5_000;
@@ -96,7 +97,8 @@ pub struct Detector {
     pub(super) raiser: Raiser,
     totals: Totals,
     lateness: i64,
-    hasher: RandomState,
+    pub(super) hasher: RandomState,
+    pub(super) saver: Saver,
     pub(super) scratch: Tally,
     key: Vec<u8>,
 }
@@ -122,6 +124,7 @@ impl Detector {
             totals: Totals::default(),
             lateness,
             hasher,
+            saver: Saver::default(),
             scratch: Tally::default(),
             key: Vec::new(),
         }
@@ -160,7 +163,9 @@ impl Detector {
         } else {
             let rules = self.rules.clone();
             let subject = Subject::new(what, input.chain, input.offset, time);
-            let mut work = Work { subject: &subject, chain, now: input.now, again, owned: None, repeated: None };
+            let known = self.saver.knows(chain, input.offset);
+            let now = input.now;
+            let mut work = Work { subject: &subject, chain, now, again, known, owned: None, repeated: None };
             self.see(&rules, &mut work, out);
             self.feed(input.now, out);
         }
@@ -199,7 +204,23 @@ impl Detector {
     /// Forgets the watermark and the deferred judgements of a chain that is no longer read here. Its events no longer
     /// count, and when it comes back they are judged anew.
     pub fn forget(&mut self, chain: &ChainId) {
+        if let Some(at) = self.partitions.find(chain) {
+            self.saver.forget(at);
+        }
         self.partitions.forget(chain);
+    }
+
+    /// The group keeps this offset of a chain: nothing before it will ever be judged again. Until that is said, durable
+    /// rules keep what judging it again would ask for.
+    pub fn committed(&mut self, chain: &ChainId, offset: i64) {
+        if let Some(at) = self.partitions.find(chain) {
+            self.partitions.committed(at, offset);
+        }
+    }
+
+    /// The latest time of an event, up to the wall clock, in microseconds: what begins now has seen nothing before.
+    pub fn latest(&self) -> i64 {
+        self.latest
     }
 
     /// What each rule did and costs, by id.
@@ -220,6 +241,7 @@ impl Detector {
             + self.timers.capacity() * size_of::<Reverse<Timer>>()
             + self.sweeps.capacity() * size_of::<Sweep>()
             + self.partitions.bytes()
+            + self.saver_bytes()
     }
 
     fn selects(&mut self, rules: &RuleSet, at: u32, subject: &Subject<'_>) -> bool {
@@ -254,7 +276,7 @@ impl Detector {
             }
             return;
         }
-        if self.is_repeat(work) {
+        if self.is_repeat(work) || (work.known && self.saver.shape(at).is_some()) {
             return;
         }
         if rule.shape.is_none() && rule.spec.dedup.is_none() && rule.spec.wait.is_none() {
@@ -348,6 +370,7 @@ impl Detector {
         if self.raiser.raise(rules, case, || Evidence::of(&record), out) {
             let chains = self.chains_of(work.chain, &record, &marks);
             key.marks.push(Mark { bucket, chains, waiting: None, level: 0 });
+            self.saver.raised(&mut key.tracks, key.rule, (bucket, 0), &self.partitions, out);
         }
     }
 
@@ -372,6 +395,7 @@ impl Detector {
         let inserted = window.insert(shape, Incoming { time, chain, offset, again, values, conditions }, &self.hasher);
         if inserted == Inserted::New {
             Behind::note(&mut key.behind, work.subject.what);
+            self.saver.contributed(&mut key.tracks, key.rule, chain, offset);
             // an event far ahead of the clock must not drag the window with it: it is evaluated apart
             let in_order = time >= window.head() && time <= work.now.saturating_mul(1000).saturating_add(AHEAD);
             if in_order {
@@ -401,6 +425,9 @@ impl Detector {
             if let Some(history) = &mut key.history {
                 history.retain(|chain| partitions.is_read(chain));
             }
+            if let Some(tracks) = &mut key.tracks {
+                tracks.retain(partitions);
+            }
             if let Some(pending) = &mut key.pending {
                 pending.retain(|chain| partitions.is_read(chain));
             }
@@ -416,7 +443,9 @@ impl Detector {
         let pending = key.pending.as_ref().and_then(|pending| pending.first());
         let waiting = waiting.chain(pending);
         let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
-        let passed = partitions.low_events.saturating_sub(self.lateness).min(needed);
+        // a durable rule is asked again about what is not committed, and then its state comes from the log
+        let held = self.saver.shape(key.rule).map_or(i64::MAX, |_| partitions.uncommitted);
+        let passed = partitions.low_events.min(held).saturating_sub(self.lateness).min(needed);
         if let Some(history) = &mut key.history {
             history.prune(passed.min(partitions.oldest_waiting().unwrap_or(i64::MAX)));
         }
@@ -439,16 +468,26 @@ impl Detector {
         let marked = key.marks.iter().map(|mark| mark.bucket.saturating_add(1).saturating_mul(dedup)).max();
         let remembered = key.history.as_ref().map_or(i64::MIN, |history| history.until());
         key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)).max(remembered) };
+        self.saver.note(&mut key, slot, self.state.generation(slot));
         self.state.put(slot, key);
     }
 
     /// Forgets up to two keys that no longer matter: for each new key, so that there are never many of them.
     pub(super) fn drop_stale(&mut self, but: u32) {
         let waiting = self.partitions.oldest_waiting().unwrap_or(i64::MAX);
-        let cut = self.partitions.low_events.saturating_sub(self.lateness).min(waiting);
+        let passed = self.partitions.low_events.min(self.partitions.uncommitted);
+        let cut = passed.saturating_sub(self.lateness).min(waiting);
         for _ in 0..2 {
             let Some(stale) = self.state.stale(cut, but) else { break };
-            self.state.remove(stale);
+            self.remove_key(stale);
+        }
+    }
+
+    /// Forgets a key of which nothing is needed any more.
+    pub(super) fn remove_key(&mut self, slot: u32) {
+        let generation = self.state.generation(slot);
+        if let Some(key) = self.state.remove(slot) {
+            self.saver.dropped(&self.rules, &key, slot, generation);
         }
     }
 
@@ -459,7 +498,10 @@ impl Detector {
             let rules = self.rules.clone();
             // what waits is judged on what is known: pushing it out must not hide it
             self.conclude(&rules, victim, now, out);
-            self.state.evict(victim);
+            let generation = self.state.generation(victim);
+            if let Some(key) = self.state.evict(victim) {
+                self.saver.dropped(&self.rules, &key, victim, generation);
+            }
         }
     }
 

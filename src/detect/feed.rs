@@ -110,7 +110,8 @@ impl Detector {
             let rules = self.rules.clone();
             let subject = record.subject();
             let owned = Some(record.clone());
-            let mut work = Work { subject: &subject, chain, now, again: false, owned, repeated: Some(false) };
+            let mut work =
+                Work { subject: &subject, chain, now, again: false, known: false, owned, repeated: Some(false) };
             self.see(&rules, &mut work, out);
         }
     }

@@ -132,6 +132,11 @@ impl History {
         }
     }
 
+    /// All moments, by time.
+    pub fn moments(&self) -> impl Iterator<Item = &Moment> {
+        self.moments.iter()
+    }
+
     /// The last moment before a record that is not too old, and how many there are.
     pub fn before(&self, of: AsOf<'_>, id: impl Fn(u32) -> Option<Arc<ChainId>>) -> Option<(&Moment, usize)> {
         let oldest = of.time.saturating_sub(self.keep.ttl);

@@ -27,6 +27,8 @@ pub(super) struct Work<'a, 'b> {
     pub now: i64,
     /// Whether the record may have been judged before.
     pub again: bool,
+    /// Whether durable rules know it from the log.
+    pub known: bool,
     pub owned: Option<Arc<Owned>>,
     pub repeated: Option<bool>,
 }
@@ -69,22 +71,22 @@ impl Judging<'_, '_, '_> {
                 return self.wait(bucket, end, settle);
             }
         }
-        if let Some(chains) = self.raise(end, bucket, 0, (tally, run, events))
+        let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
+        let level = self.rule.spec.update_on.map_or(0, of);
+        if let Some(chains) = self.raise(end, bucket, (0, level), (tally, run, events))
             && let Some(bucket) = bucket
         {
-            let of = |update_on: UpdateOn| update_on.level_of(self.shape, tally, run, self.shape.window);
-            let level = self.rule.spec.update_on.map_or(0, of);
             self.key.marks.push(Mark { bucket, chains, waiting: None, level });
         }
     }
 
     /// Raises what is in the window that ends at `end`, as a finding (`update` 0) or as its nth update: the chains of
-    /// its records, if it is one.
+    /// its records, if it is one. `level` is what it has grown to.
     pub fn raise(
         &mut self,
         end: i64,
         bucket: Option<i64>,
-        update: u8,
+        (update, level): (u8, u8),
         (tally, run, events): (&Tally, Run<'_>, &Window),
     ) -> Option<Box<[u32]>> {
         let record = self.work.owned();
@@ -101,14 +103,19 @@ impl Judging<'_, '_, '_> {
             values: events.values(self.shape, tally, run, self.shape.window),
             window: Some((from, end)),
             truncated: events.truncated,
-            warming: unknown || self.detector.partitions.is_warming(from),
+            warming: unknown || self.detector.saver.is_warming(self.key.rule, from, &self.detector.partitions),
             now: self.work.now,
         };
         let partitions = &self.detector.partitions;
         let behind = self.key.behind.as_deref();
         let evidence = || Evidence::of_run(run, |chain| partitions.id(chain)).with_behind(behind);
-        let raised = self.detector.raiser.raise(self.rules, case, evidence, self.out);
-        raised.then(|| sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions))
+        if !self.detector.raiser.raise(self.rules, case, evidence, self.out) {
+            return None;
+        }
+        if let Some(bucket) = bucket {
+            self.detector.saver.raised(&mut self.key.tracks, self.key.rule, (bucket, level), partitions, self.out);
+        }
+        Some(sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions))
     }
 
     /// The gate opens: its shape is judged once it has settled.
@@ -266,7 +273,7 @@ impl Detector {
                     continue;
                 }
                 let record = &waiting.record.record;
-                let (marks, unknown) = look_back(rule, key.rule, record, &self.state, &self.partitions);
+                let (marks, unknown) = look_back(rule, key.rule, record, &self.state, (&self.partitions, &self.saver));
                 let sights = marks.clone();
                 let case = Case {
                     rule: key.rule,
@@ -278,7 +285,7 @@ impl Detector {
                     values: window.values(shape, &self.scratch, run, length),
                     window: Some(span),
                     truncated: window.truncated,
-                    warming: unknown || self.partitions.is_warming(span.0),
+                    warming: unknown || self.saver.is_warming(key.rule, span.0, &self.partitions),
                     now,
                 };
                 let (partitions, behind) = (&self.partitions, key.behind.as_deref());
@@ -287,6 +294,7 @@ impl Detector {
                     mark.chains = sights.chains(run.chains(), behind.map_or(&[], Behind::reach), partitions);
                     let of = |update_on: UpdateOn| update_on.level_of(shape, &self.scratch, run, length);
                     mark.level = rule.spec.update_on.map_or(0, of);
+                    self.saver.raised(&mut key.tracks, key.rule, (mark.bucket, mark.level), partitions, out);
                 } else {
                     refused.push(mark.bucket); // a later event may open the gate of this bucket again
                 }
@@ -310,7 +318,15 @@ impl Detector {
                 let record = first.record.clone();
                 let subject = record.subject();
                 let owned = Some(first.record.clone());
-                let mut work = Work { subject: &subject, chain: first.chain, now, again: false, owned, repeated: None };
+                let mut work = Work {
+                    subject: &subject,
+                    chain: first.chain,
+                    now,
+                    again: false,
+                    known: false,
+                    owned,
+                    repeated: None,
+                };
                 let mut judging =
                     Judging { detector: self, rules, rule, shape, slot, key: &mut key, work: &mut work, out };
                 judging.sweep(&window, dirty.from, dirty.to);

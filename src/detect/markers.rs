@@ -81,6 +81,11 @@ impl Marker {
         true
     }
 
+    /// The place of the marker whose state has this name; `None` if it is no marker's.
+    pub fn place_of(name: &[u8]) -> Option<usize> {
+        name.strip_prefix(&[0xff; 4])?.first().map(|place| usize::from(*place))
+    }
+
     /// What is remembered of a record.
     pub fn values(&self, subject: &Subject<'_>) -> Arc<[Kept]> {
         self.selectors.iter().map(|selector| Kept::of(subject.get(selector))).collect()

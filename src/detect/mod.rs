@@ -4,8 +4,9 @@
 //! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
 //! What went before is remembered by markers (`markers`, `history`, `sight`), single events may wait for it
-//! (`waiting`), and findings are judged by other rules (`feed`). `docs/rules.md` and `docs/markers.md` say how rules
-//! are written and exactly what they mean.
+//! (`waiting`), and findings are judged by other rules (`feed`). What must outlive the process is handed out and read
+//! back (`save`, `saved`, `restore`). `docs/rules.md` and `docs/markers.md` say how rules are written and exactly what
+//! they mean.
 
 mod aggregate;
 mod attack;
@@ -40,8 +41,11 @@ mod raise;
 mod refusal;
 mod repeats;
 mod replace;
+mod restore;
 mod rule;
 mod ruleset;
+mod save;
+mod saved;
 mod script;
 mod severity;
 mod sight;
@@ -75,8 +79,10 @@ pub use self::{
     list::List,
     refusal::Refusal,
     replace::Replaced,
+    restore::{Restored, Saved},
     rule::RuleInfo,
     ruleset::RuleSet,
+    save::Change,
     severity::Severity,
     spec::{Mode, Status},
     stats::RuleStats,

@@ -4,10 +4,17 @@ use super::{finding::Deferred, watermark::Watermark};
 use crate::position::ChainId;
 use ahash::RandomState;
 use hashbrown::HashMap;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 /// A partition that says nothing for so long, in milliseconds during which others do, no longer holds them back.
 const PATIENCE: i64 = 60_000;
+/// Of places that are not committed, one is taken down each time events have come so much further, in microseconds.
+const PLACES_APART: i64 = 1_000_000;
+/// So many places are taken down for a partition at most.
+const MOST_PLACES: usize = 1024;
 /// A partition is idle when it had nothing to read for so long, in milliseconds of wall clock. A producer that pauses
 /// in the middle of a backlog, or a reader that is faster, must not let the wall clock stand for the events to come.
 const QUIET: i64 = 10_000;
@@ -27,6 +34,38 @@ struct Partition {
     highest: i64,
     /// Microseconds: the time of its first record here, unless that was the first of the log.
     since: Option<i64>,
+    /// Offsets that are not committed, with how far events had come when each was judged: judged again, it asks for
+    /// what was known then.
+    places: VecDeque<(i64, i64)>,
+}
+
+impl Partition {
+    /// A record is judged when events have come to `low`. Whether it is the first that is not committed.
+    fn pass(&mut self, offset: i64, low: i64) -> bool {
+        if self.places.back().is_some_and(|(_, last)| low.saturating_sub(*last) < PLACES_APART) {
+            return false;
+        }
+        if self.places.len() >= MOST_PLACES {
+            let mut at = 0;
+            // of two neighbours the earlier one stands for both
+            self.places.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+        }
+        self.places.push_back((offset, low));
+        self.places.len() == 1
+    }
+
+    /// Whoever comes next begins at this offset or after it.
+    fn committed(&mut self, offset: i64) {
+        if offset > self.highest {
+            self.places.clear();
+        }
+        while self.places.get(1).is_some_and(|(next, _)| *next <= offset) {
+            self.places.pop_front();
+        }
+    }
 }
 
 /// All partitions.
@@ -44,6 +83,10 @@ pub(super) struct Partitions {
     pub low: i64,
     /// Microseconds. Events have come at least here: what is older by more than the lateness will not come.
     pub low_events: i64,
+    /// Microseconds. Records that are not committed may be judged again as of here; `i64::MAX` without any.
+    pub uncommitted: i64,
+    /// Whether that matters: whether the state outlives the process.
+    pub outlives: bool,
     holders: [u32; 2],
     lateness: i64,
     /// Milliseconds in which anything was read at all: a pause of everything makes no partition silent.
@@ -66,6 +109,8 @@ impl Partitions {
             epoch: 0,
             low: i64::MIN,
             low_events: i64::MIN,
+            uncommitted: i64::MAX,
+            outlives: false,
             holders: [u32::MAX; 2],
             lateness,
             clock: 0,
@@ -108,6 +153,7 @@ impl Partitions {
             deferred: BTreeMap::new(),
             highest: i64::MIN,
             since: None,
+            places: VecDeque::new(),
         })));
         at
     }
@@ -163,6 +209,11 @@ impl Partitions {
 
     /// A record comes. Whether it may have come before; the first one says from when on windows are whole.
     pub fn begin(&mut self, at: u32, offset: i64, time: i64) -> bool {
+        let (low, outlives) = (self.low_events, self.outlives);
+        let Some(partition) = self.at(at) else { return false };
+        if outlives && partition.pass(offset, low) {
+            self.uncommitted = self.uncommitted.min(low);
+        }
         let Some(partition) = self.at(at) else { return false };
         if partition.since.is_none() {
             partition.since = Some(if offset == 0 { i64::MIN } else { time });
@@ -172,9 +223,15 @@ impl Partitions {
         again
     }
 
-    /// Whether a window that begins here may lack events that were there before anything was read.
-    pub fn is_warming(&self, from: i64) -> bool {
-        self.live().any(|(_, partition)| partition.since.is_some_and(|since| from < since))
+    /// Whether a window that begins here may lack events that were there before anything was read. `known` says of a
+    /// chain since when what was read before is known all the same.
+    pub fn is_warming(&self, from: i64, known: impl Fn(u32) -> Option<i64>) -> bool {
+        self.live().any(|(at, partition)| known(at).or(partition.since).is_some_and(|since| from < since))
+    }
+
+    /// The time of the first record of a chain here; the beginning of time if that was the first of its log.
+    pub fn since(&self, at: u32) -> Option<i64> {
+        self.get(at)?.since
     }
 
     /// There is nothing more to read in a partition. If that is so for a while, it holds nobody back.
@@ -186,6 +243,19 @@ impl Partitions {
             partition.mark.idle(now);
         }
         self.refresh();
+    }
+
+    /// What has come before this offset of a chain is committed for good.
+    pub fn committed(&mut self, at: u32, offset: i64) {
+        if let Some(partition) = self.at(at) {
+            partition.committed(offset);
+        }
+        self.refresh_uncommitted();
+    }
+
+    fn refresh_uncommitted(&mut self) {
+        let places = self.live().filter_map(|(_, partition)| partition.places.front());
+        self.uncommitted = places.map(|(_, low)| *low).min().unwrap_or(i64::MAX);
     }
 
     /// A judgement waits with this record.
@@ -235,6 +305,7 @@ impl Partitions {
             self.waiting.retain(|(_, chain), _| *chain != at);
         }
         self.epoch = self.epoch.wrapping_add(1);
+        self.refresh_uncommitted();
         self.refresh();
     }
 
@@ -264,6 +335,7 @@ impl Partitions {
     /// Bytes taken, about.
     pub fn bytes(&self) -> usize {
         let places = self.all.capacity() * size_of::<usize>() + self.live.len() * size_of::<Partition>();
-        places + self.deferrals * 64
+        let uncommitted = self.live().map(|(_, partition)| partition.places.capacity() * 16).sum::<usize>();
+        places + uncommitted + self.deferrals * 64
     }
 }

@@ -32,7 +32,7 @@ impl Detector {
         self.feed(now, out);
         for slot in self.state.slots(|key| place(key.rule).is_none()) {
             self.conclude(&old, slot, now, out);
-            self.state.remove(slot);
+            self.remove_key(slot);
         }
         self.raiser.fed.clear();
         self.rules = rules.clone();

@@ -9,6 +9,7 @@ use super::{
     partitions::Partitions,
     rule::Rule,
     ruleset::RuleSet,
+    save::Saver,
     script::{EventView, dynamic},
     state::{Key, State},
     subject::{Owned, Selector, What},
@@ -182,17 +183,17 @@ pub(super) fn look_back(
     number: u32,
     record: &Owned,
     state: &State,
-    partitions: &Partitions,
+    (partitions, saver): (&Partitions, &Saver),
 ) -> (Marks, bool) {
     let longest = rule.markers.iter().map(|marker| marker.keep.ttl).max();
-    let warming = longest.is_some_and(|ttl| partitions.is_warming(record.time.saturating_sub(ttl)));
+    let warming = longest.is_some_and(|ttl| saver.is_warming(number, record.time.saturating_sub(ttl), partitions));
     (Marks::of(rule, number, record, state, partitions), warming)
 }
 
 impl Detector {
     /// What the markers of a rule say about a record.
     pub(super) fn look_back(&self, rule: &Rule, number: u32, record: &Owned) -> (Marks, bool) {
-        look_back(rule, number, record, &self.state, &self.partitions)
+        look_back(rule, number, record, &self.state, (&self.partitions, &self.saver))
     }
 
     /// Remembers a record under every marker that matches it.
@@ -205,6 +206,7 @@ impl Detector {
                 || !marker.when.holds(work.subject, rules.lists())
                 || !marker.name_of(*place, work.subject, &mut name)
                 || self.is_repeat(work)
+                || (work.known && self.saver.shape(*at).is_some())
             {
                 continue;
             }
@@ -224,6 +226,7 @@ impl Detector {
                 };
                 let moment = Moment { time: subject.time, chain: work.chain, offset: subject.offset, values, reach };
                 history.insert(moment, |chain| self.partitions.id(chain));
+                self.saver.contributed(&mut key.tracks, *at, work.chain, subject.offset);
             }
             self.put_back(rule, slot, key);
             if self.state.len() > known {

@@ -6,7 +6,7 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{feed::Behind, finding::Deferred, history::History, waiting::Pending, window::Window};
+use super::{feed::Behind, finding::Deferred, history::History, save::Tracks, waiting::Pending, window::Window};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -71,6 +71,8 @@ pub(super) struct Key {
     pub history: Option<Box<History>>,
     /// Events whose own judgement waits.
     pub pending: Option<Box<Pending>>,
+    /// Of a durable rule: what of it is written.
+    pub tracks: Option<Box<Tracks>>,
     /// The detector's epoch when chains that went away were last taken out.
     pub epoch: u32,
     /// Whether it came back after it was pushed out.
@@ -91,6 +93,7 @@ impl Key {
             behind: None,
             history: None,
             pending: None,
+            tracks: None,
             epoch,
             returned: false,
             until: i64::MAX,
@@ -119,6 +122,7 @@ impl Key {
             + self.behind.as_ref().map_or(0, |behind| behind.bytes())
             + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
             + self.pending.as_ref().map_or(0, |pending| size_of::<Pending>() + pending.bytes())
+            + self.tracks.as_ref().map_or(0, |tracks| tracks.bytes())
             + 48
     }
 
@@ -196,10 +200,14 @@ impl State {
 
     /// A key, by its name.
     pub fn find(&self, rule: u32, name: &[u8]) -> Option<&Key> {
+        self.get(self.slot_of(rule, name)?)
+    }
+
+    /// The slot of a key, by its name.
+    pub fn slot_of(&self, rule: u32, name: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one((rule, name));
-        let of = |at: u32| self.slots.get(at as usize)?.key.as_deref();
-        let found = self.table.find(hash, |at| of(*at).is_some_and(|key| key.rule == rule && *key.name == *name));
-        found.and_then(|at| of(*at))
+        let same = |at: &u32| self.get(*at).is_some_and(|key| key.rule == rule && *key.name == *name);
+        self.table.find(hash, same).copied()
     }
 
     /// Whether a key was pushed out of late. It may say yes for one that was not, once in forty times.
@@ -329,6 +337,11 @@ impl State {
             let (hash, slots) = (slot.hash, &self.slots);
             self.table.insert_unique(hash, at as u32, |other| slots[*other as usize].hash);
         }
+    }
+
+    /// A key in its slot, to take something down: it does not count as an event.
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Key> {
+        self.slots.get_mut(at as usize)?.key.as_deref_mut()
     }
 
     fn link(&mut self, at: u32) {

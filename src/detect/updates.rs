@@ -130,7 +130,7 @@ impl Judging<'_, '_, '_> {
         else {
             return;
         };
-        if let Some(seen) = self.raise(end, bucket, level, (tally, run, events)) {
+        if let Some(seen) = self.raise(end, bucket, (level, level), (tally, run, events)) {
             let mark = &mut self.key.marks[at];
             mark.level = level;
             // should one of these chains go away, the update may have been dropped with what it had not published

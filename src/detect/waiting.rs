@@ -113,7 +113,7 @@ impl Detector {
         self.put_back(rule, slot, key);
         // a rule without dedup has nothing to remember of a key
         if empty && !all {
-            self.state.remove(slot);
+            self.remove_key(slot);
         }
     }
 
@@ -140,6 +140,7 @@ impl Detector {
         {
             let chains = self.chains_of(waiting.record.chain, record, &marks);
             key.marks.push(Mark { bucket, chains, waiting: None, level: 0 });
+            self.saver.raised(&mut key.tracks, key.rule, (bucket, 0), &self.partitions, out);
         }
     }
 }

@@ -34,6 +34,11 @@ impl Entry {
         self.conditions & (1 << condition) != 0
     }
 
+    /// The conditions that hold for it: bit n is condition n.
+    pub fn conditions(&self) -> u32 {
+        self.conditions
+    }
+
     /// In this order events stand: which is first and which is last does not depend on how partitions are read.
     fn order(&self) -> (i64, i64, u32) {
         (self.time, self.offset, self.chain)
@@ -110,6 +115,21 @@ impl Window {
     /// How many events.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// All events, by time.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.entries.iter()
+    }
+
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The text in a slot of a column.
+    pub fn text(&self, column: usize, slot: u32) -> Option<&str> {
+        self.columns.get(column)?.text(slot)
     }
 
     /// The latest time of an event.
