@@ -4,6 +4,7 @@ pub mod dead_letter;
 pub mod kafka;
 pub mod letter;
 pub mod memory;
+pub mod state;
 
 use crate::{error::Result, record::Header};
 use bytes::Bytes;

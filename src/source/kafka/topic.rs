@@ -63,7 +63,22 @@ pub fn describe(settings: &TopicSettings<'_>) -> Result<BTreeMap<i32, Broker>> {
 ///
 /// Errors if the topic does not exist, must not be read, or nothing comes for half a minute.
 pub fn read_to_end(settings: &TopicSettings<'_>, each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
-    Reading::connect(settings)?.run(settings.since, each)
+    let mut reading = Reading::connect(settings)?;
+    let ranges = reading.ranges(settings.since)?;
+    reading.run(ranges, each)
+}
+
+/// The same with one partition: the one that `choose` chooses among so many.
+pub fn read_partition(
+    settings: &TopicSettings<'_>,
+    choose: impl FnOnce(usize) -> i32,
+    mut each: impl FnMut(RawRecord) -> bool,
+) -> Result<()> {
+    let mut reading = Reading::connect(settings)?;
+    let mut ranges = reading.ranges(settings.since)?;
+    let chosen = choose(ranges.len());
+    ranges.retain(|partition, _| *partition == chosen);
+    reading.run(ranges, |_, record| each(record))
 }
 
 struct Reading<'a> {
@@ -89,8 +104,7 @@ impl<'a> Reading<'a> {
         Ok(Self { consumer, topic: settings.topic, worst: None })
     }
 
-    fn run(mut self, since: Option<i64>, mut each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
-        let mut left = self.ranges(since)?;
+    fn run(mut self, mut left: BTreeMap<i32, (i64, i64)>, mut each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
         left.retain(|_, (from, end)| from < end);
         let mut list = TopicPartitionList::new();
         for (partition, (from, _)) in &left {
