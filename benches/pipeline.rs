@@ -232,6 +232,7 @@ fn options() -> Options {
         alerts: true,
         dead_letters: true,
         replay_records: 0,
+        state: None,
         outbox: 20_000,
         shutdown_deadline: Duration::from_secs(60),
     }

@@ -117,6 +117,16 @@ metrics! {
         "Messages that are not acknowledged yet, by stream.";
     Counter PUBLISH_FAILED = "authseal_publish_failed_total",
         "Messages that failed, by stream and kind (retry: sent again; permanent: degraded).";
+    Counter STATE_SAVED = "authseal_state_saved_total",
+        "Records of the state of rules that were acknowledged.";
+    Counter STATE_FAILED = "authseal_state_failed_total",
+        "Records of the state of rules that were not acknowledged, and are written again.";
+    Gauge STATE_UNSAVED = "authseal_state_unsaved",
+        "Keys whose state is not acknowledged yet. They hold the commit back.";
+    Counter STATE_RESTORED = "authseal_state_restored_total",
+        "Records of the state of rules that were restored.";
+    Gauge STATE_RESTORE_SECONDS = "authseal_state_restore_seconds",
+        "How long it took to restore the state of the last partition.";
     Gauge BUILD_INFO = "authseal_build_info",
         "1, with the version.";
     Gauge START_TIME = "process_start_time_seconds",

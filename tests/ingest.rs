@@ -21,12 +21,18 @@ use authseal::{
     },
 };
 use sim::{PARTITIONS, Random, TOPIC, World, audit, settle};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 /// One schedule: two processes, and forty steps of whatever can happen to them.
 async fn schedule(seed: u64) {
-    let mut random = Random(seed);
     let mut world = World::new(seed);
+    disturb(&mut world, seed).await;
+    audit(&world, seed).await;
+}
+
+/// Whatever can happen to processes, and then one that ends the work.
+async fn disturb(world: &mut World, seed: u64) {
+    let mut random = Random(seed);
     world.gaps_expected = true;
     let mut instances = [world.start("a-0"), world.start("b-0")];
     world.cluster.assign(&instances[0].source, &world.all());
@@ -63,28 +69,32 @@ async fn schedule(seed: u64) {
     }
     instances.iter().for_each(|instance| instance.task.abort());
     world.store.clear_faults();
-    settle(&world).await;
-    audit(&world, seed).await;
+    settle(world).await;
 }
 
-fn simulate(seed: u64) {
+fn simulate<T>(schedule: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(schedule(seed));
+    runtime.block_on(schedule)
 }
 
-#[test]
-fn whatever_happens_every_offset_is_sealed_exactly_once_and_findings_are_the_same() {
+/// Runs schedules, as many as asked for, and says which one failed.
+fn schedules<F: Future<Output = ()>>(usual: u64, schedule: impl Fn(u64) -> F + std::panic::RefUnwindSafe) {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let (first, schedules) = match number("AUTHSEAL_TEST_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("AUTHSEAL_TEST_SCHEDULES").unwrap_or(400)),
+        None => (0, number("AUTHSEAL_TEST_SCHEDULES").unwrap_or(usual)),
     };
     for seed in first..first + schedules {
-        if let Err(panic) = std::panic::catch_unwind(|| simulate(seed)) {
+        if let Err(panic) = std::panic::catch_unwind(|| simulate(schedule(seed))) {
             eprintln!("schedule {seed} failed: run it alone with AUTHSEAL_TEST_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn whatever_happens_every_offset_is_sealed_exactly_once_and_findings_are_the_same() {
+    schedules(400, schedule);
 }
 
 #[tokio::test(start_paused = true)]
@@ -404,4 +414,159 @@ async fn readiness_comes_back_when_the_broker_does() {
     world.pass(2).await;
     assert_eq!(fault("source"), None);
     one.task.abort();
+}
+
+mod durable {
+    //! State of rules that must outlive processes.
+
+    use super::{Random, World, audit, disturb, schedules, settle, sim, simulate};
+    use async_trait::async_trait;
+    use authseal::{
+        detect::Saved,
+        error::{Kind, Result},
+        position::ChainId,
+        publish::{
+            Stream,
+            memory::Behaviour,
+            state::{Record, StateLog, memory::MemoryStateLog},
+        },
+    };
+    use futures_util::future::BoxFuture;
+    use std::time::Duration;
+
+    /// A log of which much is lost, or lands without an answer, or late.
+    fn unreliable(seed: u64) -> MemoryStateLog {
+        let (log, mut random) = (MemoryStateLog::new(), Random(seed ^ 0x5747));
+        log.fail_loads(if random.below(4) == 0 { 60 } else { random.below(4) as u32 });
+        log.rule(move |_| match random.below(10) {
+            0 | 1 => Behaviour::Lose(Kind::Retry, "lost".into()),
+            2 | 3 => Behaviour::Land(Kind::Retry, "no answer".into()),
+            4 => Behaviour::Lose(Kind::Config, "forbidden".into()),
+            5 | 6 => Behaviour::Delay(Duration::from_millis(random.below(9_000))),
+            _ => Behaviour::Accept,
+        });
+        log
+    }
+
+    #[test]
+    fn whatever_happens_rules_that_look_back_far_find_the_same() {
+        schedules(200, async |seed| {
+            let log = unreliable(seed);
+            let mut world = World::durable(seed, log.clone());
+            // what is wrong with the log ends before the last process does its work
+            let healed = log.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(240)).await;
+                healed.rule(|_| Behaviour::Accept);
+            });
+            disturb(&mut world, seed).await;
+            audit(&world, seed).await;
+            assert!(log.loads() >= 3, "seed {seed}");
+        });
+    }
+
+    /// How a log lies.
+    #[derive(Clone, Copy)]
+    enum Lie {
+        /// Nothing was ever written.
+        Forgets,
+        /// What it says is written is not.
+        Loses,
+    }
+
+    #[derive(Clone)]
+    struct Liar(MemoryStateLog, Lie);
+
+    #[async_trait]
+    impl StateLog for Liar {
+        async fn load(&self, chain: &ChainId) -> Result<Vec<Saved>> {
+            let saved = self.0.load(chain).await?;
+            Ok(if matches!(self.1, Lie::Forgets) { Vec::new() } else { saved })
+        }
+
+        fn save(&self, record: Record) -> BoxFuture<'static, Result<()>> {
+            match self.1 {
+                Lie::Loses if record.log_key().len().is_multiple_of(2) => Box::pin(async { Ok(()) }),
+                _ => self.0.save(record),
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_forgets_or_loses_what_it_acknowledged_is_noticed_by_this_simulation() {
+        for lie in [Lie::Forgets, Lie::Loses] {
+            let differs = |seed| {
+                simulate(async {
+                    let mut world = World::durable(seed, Liar(MemoryStateLog::new(), lie));
+                    disturb(&mut world, seed).await;
+                    let found = world.uids(Stream::Alerts);
+                    found != sim::undisturbed(&world).await.0
+                })
+            };
+            assert!((0..20).any(differs));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_commit_waits_for_the_log_and_sealing_does_not() {
+        let log = MemoryStateLog::new();
+        let world = World::durable(1, log.clone());
+        log.rule(|_| Behaviour::Lose(Kind::Config, "forbidden".into()));
+        let one = world.start("one");
+        world.cluster.assign(&one.source, &world.all());
+        (0..20).for_each(|n| world.produce_failure(0, "victim", n));
+        world.pass(20).await;
+        assert_eq!(world.sealed_to(0).await, 20);
+        assert_eq!(world.cluster.committed(&world.partition(0)).map_or(0, |commit| commit.offset), 0);
+        let fault = |part: &str| one.status.parts().get(part).cloned().flatten();
+        assert!(fault("publish:state").unwrap().contains("forbidden"), "{:?}", one.status.parts());
+        log.rule(|_| Behaviour::Accept);
+        world.pass(10).await;
+        assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, 20);
+        assert_eq!(fault("publish:state"), None);
+        one.task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_judged_before_the_log_was_read_and_a_shutdown_leaves_all_in_it() {
+        let log = MemoryStateLog::new();
+        let world = World::durable(2, log.clone());
+        log.fail_loads(120);
+        let mut one = world.start("one");
+        world.cluster.assign(&one.source, &world.all());
+        (0..4).for_each(|n| world.produce_failure(0, "victim", n));
+        world.pass(8).await;
+        let fault = one.status.parts().get("state").cloned().flatten().unwrap();
+        assert!(fault.contains("the topic is missing") && fault.contains("nothing is judged"), "{fault}");
+        assert_eq!(world.sealed_to(0).await, 0, "it may be back in a moment");
+        world.pass(20).await;
+        assert_eq!(world.sealed_to(0).await, 4, "evidence does not wait");
+        let committed = || world.cluster.committed(&world.partition(0)).map_or(0, |commit| commit.offset);
+        assert_eq!((committed(), world.uids(Stream::Alerts).len()), (0, 0));
+        assert!(one.status.parts().get("state").cloned().flatten().is_some());
+        world.pass(40).await;
+        assert_eq!(one.status.parts().get("state"), Some(&None));
+        assert_eq!((world.sealed_to(0).await, committed()), (4, 4), "all that was sealed is judged");
+        world.produce_failure(0, "victim", 9);
+        // at once: what the last record has contributed was not written yet
+        world.pass(1).await;
+        one.stop.take().unwrap().send(()).unwrap();
+        let summary = one.task.await.unwrap().unwrap();
+        assert!(summary.published && summary.sealed, "{summary:?}");
+        assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, 5);
+        let (before, two) = (log.loads(), world.start("two"));
+        world.cluster.assign(&two.source, &world.all());
+        world.produce_failure(0, "victim", 20);
+        world.pass(10).await;
+        assert_eq!(log.loads(), before + 3);
+        // five failures before and one now: SIM-3 is asked twice and says yes once, SIM-4 needs six
+        let found = world.uids(Stream::Alerts);
+        assert!(found.iter().any(|uid| uid.starts_with("SIM-4")) && found.len() == 2, "{found:?}");
+        two.task.abort();
+        // what the writers before have left is in the record of the one that came last
+        let records = log.records().into_iter().filter(|record| record.chain.partition == 0 && !record.rule.is_empty());
+        let writers: Vec<_> = records.map(|record| record.writer).collect();
+        assert!(!writers.is_empty() && writers.iter().all(|writer| writer.starts_with("two")), "{writers:?}");
+        settle(&world).await;
+    }
 }

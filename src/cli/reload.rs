@@ -4,7 +4,7 @@
 use super::rules;
 use crate::{
     artifact::{self, File},
-    config::show_duration,
+    config::{Config, show_duration},
     detect::{Problem, RuleSet, testing},
     digest::Digest,
     error::{Error, Result},
@@ -29,17 +29,44 @@ const MOST_TOLD: usize = 20;
 /// The part of readiness that stands for the rules.
 const PART: &str = "rules";
 
-/// Loads the rules of a folder. They must not look back further than `horizon`: a restart would forget what they know.
-pub fn load(dir: &Path, files: &[File], horizon: Duration) -> Result<RuleSet> {
-    let rules = RuleSet::load(files).map_err(|problems| wrong(dir, &problems))?;
-    let needed = rules.horizon();
-    if needed > horizon {
-        let (set, needed) = (show_duration(horizon), show_duration(needed));
-        return Err(Error::config(format!(
-            "rules.replay_horizon is {set}, but the rules look back {needed}: raise it, or a restart would forget what \
-             they know",
-        )));
+/// How far back rules may look, so that a restart forgets nothing of what they know.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookback {
+    /// What a restart reads again.
+    pub horizon: Duration,
+    /// Whether there is a topic that keeps the state of rules that look back further.
+    pub keeps: bool,
+}
+
+impl Lookback {
+    /// As it is configured.
+    pub fn of(config: &Config) -> Self {
+        Self { horizon: config.rules.replay_horizon, keeps: config.rules.state_topic.is_some() }
     }
+
+    /// Refuses live rules that a restart would make forget.
+    fn check(self, rules: &RuleSet) -> Result<()> {
+        let mut beyond = rules.beyond(self.horizon);
+        let Some((id, needed, keepable)) = beyond.find(|(.., keepable)| !(self.keeps && *keepable)) else {
+            return Ok(());
+        };
+        let what = if keepable {
+            "set rules.state_topic (a compacted topic, docs/operations.md), raise rules.replay_horizon"
+        } else {
+            "its state cannot be kept in rules.state_topic, because it looks at findings: raise rules.replay_horizon"
+        };
+        let (set, needed) = (show_duration(self.horizon), show_duration(needed));
+        Err(Error::config(format!(
+            "rules.replay_horizon is {set}, but rule {id} looks back {needed}, and a restart would forget what it \
+             knows: {what}, or set the rule's mode to \"shadow\"",
+        )))
+    }
+}
+
+/// Loads the rules of a folder.
+pub fn load(dir: &Path, files: &[File], lookback: Lookback) -> Result<RuleSet> {
+    let rules = RuleSet::load(files).map_err(|problems| wrong(dir, &problems))?;
+    lookback.check(&rules)?;
     let review = rules.review(jiff::Timestamp::now().as_millisecond());
     for problem in review.warnings.iter().chain(&review.problems) {
         // what ends too late was refused by `rules check`: a calendar must not keep evidence from being sealed
@@ -49,8 +76,8 @@ pub fn load(dir: &Path, files: &[File], horizon: Duration) -> Result<RuleSet> {
 }
 
 /// The same, and their tests must pass: what `authseal rules test` says.
-fn accept(dir: &Path, files: &[File], horizon: Duration) -> Result<RuleSet> {
-    let rules = load(dir, files, horizon)?;
+fn accept(dir: &Path, files: &[File], lookback: Lookback) -> Result<RuleSet> {
+    let rules = load(dir, files, lookback)?;
     let failures: Vec<Problem> = testing::run(files).into_iter().flat_map(|report| report.failures).collect();
     if failures.is_empty() { Ok(rules) } else { Err(wrong(dir, &failures)) }
 }
@@ -78,7 +105,7 @@ fn fingerprint(files: &[File]) -> Digest {
 /// Looks after a folder of rules.
 pub struct Watcher {
     dir: PathBuf,
-    horizon: Duration,
+    lookback: Lookback,
     status: Arc<Status>,
     send: watch::Sender<Arc<RuleSet>>,
     /// What was judged last, and why it was refused, if it was.
@@ -93,7 +120,7 @@ impl Watcher {
     /// A watcher of a folder whose `rules`, made of `files`, are in force; and where it hands on others.
     pub fn new(
         dir: PathBuf,
-        horizon: Duration,
+        lookback: Lookback,
         status: Arc<Status>,
         rules: Arc<RuleSet>,
         files: &[File],
@@ -101,7 +128,7 @@ impl Watcher {
         let (send, changes) = watch::channel(rules);
         let judged = (Some(fingerprint(files)), None);
         status.ok(PART);
-        (Self { dir, horizon, status, send, judged, seen: None, testing: None }, changes)
+        (Self { dir, lookback, status, send, judged, seen: None, testing: None }, changes)
     }
 
     /// Looks now and then (never, if `every` is zero) and at each SIGHUP, until it is dropped.
@@ -148,8 +175,8 @@ impl Watcher {
     }
 
     async fn test(&mut self, files: Vec<File>) -> Result<RuleSet, String> {
-        let (dir, horizon) = (self.dir.clone(), self.horizon);
-        let running = tokio::task::spawn_blocking(move || accept(&dir, &files, horizon));
+        let (dir, lookback) = (self.dir.clone(), self.lookback);
+        let running = tokio::task::spawn_blocking(move || accept(&dir, &files, lookback));
         let running = self.testing.insert(running);
         match tokio::time::timeout(TESTS, running).await {
             Err(_) => Err(format!("their tests take longer than {}", show_duration(TESTS))),
@@ -218,7 +245,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join("a.rhai"), RULE).unwrap();
             std::fs::write(dir.path().join("a.test.rhai"), TESTS).unwrap();
-            let (files, hour) = (rules::read(dir.path()).unwrap(), Duration::from_secs(3600));
+            let files = rules::read(dir.path()).unwrap();
+            let hour = Lookback { horizon: Duration::from_secs(3600), keeps: false };
             let rules = Arc::new(load(dir.path(), &files, hour).unwrap());
             let status = Arc::new(Status::default());
             let (watcher, changes) = Watcher::new(dir.path().into(), hour, status.clone(), rules, &files);
@@ -274,7 +302,7 @@ mod tests {
         for (name, text, why) in [
             ("a.rhai", RULE.replace("LOW", "LOUD"), "a.rhai:1:"),
             ("a.rhai", RULE.replace("LOGON", "LOGOFF"), "a.test.rhai:"),
-            ("a.rhai", longer, "look back 3h"),
+            ("a.rhai", longer, "looks back 3h"),
             ("b.rhai", RULE.replace("\"A\"", "\"B\""), "live rule B has no test"),
         ] {
             bench.write(name, &text);

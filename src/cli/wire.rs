@@ -4,24 +4,31 @@ use super::run::Stop;
 use crate::{
     artifact::File,
     cli::{
-        reload::{self, Watcher},
+        reload::{self, Lookback, Watcher},
         rules,
     },
     config::{Config, Start},
     decode::{Decoder, Format},
     detect::{Limits, RuleSet},
+    digest::hex,
     error::{Error, Result},
     health::Health,
     ingest::{
-        self, Begin, Clock, Live, Options, Parts, Roles, SealOptions, Topic,
+        self, Begin, Clock, Keeping, Live, Options, Parts, Roles, SealOptions, Topic,
         status::{Notice, Status},
     },
     note::{Signer, Verifiers},
-    publish::kafka::{KafkaPublisher, PublisherSettings},
+    publish::{
+        kafka::{KafkaPublisher, PublisherSettings},
+        state::kafka::{KafkaStateLog, StateSettings},
+    },
     source::kafka::{KafkaSettings, KafkaSource},
     store::{self, Store, StoreSpec, selftest},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// Records read again before the committed offset at most, to rebuild the state of the rules.
 const REPLAY_RECORDS: i64 = 5_000_000;
@@ -56,8 +63,10 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         alerts: config.alerts_topic.clone(),
         dead_letters: Some(config.dead_letters_topic.clone()),
         shadow: config.shadow_topic.clone(),
-        properties,
+        properties: properties.clone(),
     })?;
+    let publisher = Arc::new(publisher);
+    options.state = keeping(&config, properties, &publisher)?;
     tracing::info!(
         brokers = config.kafka.brokers,
         group = config.kafka.group,
@@ -73,7 +82,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let parts = Parts {
         source: Box::new(source),
         store,
-        publisher: Arc::new(publisher),
+        publisher,
         verifiers: Arc::new(Verifiers::of(&signer)),
         signer: Arc::new(signer),
         clock,
@@ -81,8 +90,8 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let status = Arc::new(Status::new(health, log));
     let mut watching = tokio::task::JoinSet::new();
     if let Some(dir) = config.rules.dir.clone().filter(|_| roles.detect) {
-        let (horizon, every) = (config.rules.replay_horizon, config.rules.reload);
-        let (watcher, changes) = Watcher::new(dir, horizon, status.clone(), options.rules.clone(), &files);
+        let (lookback, every) = (Lookback::of(&config), config.rules.reload);
+        let (watcher, changes) = Watcher::new(dir, lookback, status.clone(), options.rules.clone(), &files);
         options.live.changes = Some(changes);
         watching.spawn(watcher.watch(every));
     }
@@ -192,6 +201,7 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
         alerts: true,
         dead_letters: true,
         replay_records: REPLAY_RECORDS,
+        state: None,
         outbox: OUTBOX,
         shutdown_deadline: seal.shutdown_deadline,
     })
@@ -218,8 +228,27 @@ pub(super) fn load_rules(config: &Config) -> Result<(Arc<RuleSet>, Vec<File>)> {
         return Ok((Arc::new(RuleSet::empty()), Vec::new()));
     };
     let files: Vec<File> = rules::read(dir).map_err(|failure| Error::config(failure.message))?;
-    let rules = reload::load(dir, &files, config.rules.replay_horizon)?;
+    let rules = reload::load(dir, &files, Lookback::of(config))?;
     Ok((Arc::new(rules), files))
+}
+
+/// Where the state of rules is kept that look back further than a restart reads again, if anywhere. Also when no rule
+/// does so now: one may come while this runs.
+fn keeping(
+    config: &Config,
+    properties: BTreeMap<String, String>,
+    publisher: &Arc<KafkaPublisher>,
+) -> Result<Option<Keeping>> {
+    let Some(topic) = config.rules.state_topic.as_ref().filter(|_| config.roles.detect) else { return Ok(None) };
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|e| Error::config(format!("no random numbers for a name: {e}")))?;
+    let kafka = &config.kafka;
+    let (brokers, group) = (kafka.brokers.clone(), kafka.group.clone());
+    let settings = StateSettings { brokers, group, topic: topic.clone(), properties };
+    let log = Arc::new(KafkaStateLog::new(settings, publisher.clone()));
+    let process = format!("{}.{}", config.instance, hex(&random));
+    tracing::info!(topic, process, "the state of rules that look far back is kept");
+    Ok(Some(Keeping { log, horizon: config.rules.replay_horizon, process }))
 }
 
 /// What is worth a line in the log.

@@ -89,6 +89,8 @@ pub struct Rules {
     pub dir: Option<PathBuf>,
     /// How far back a restart reads for the state of volatile rules.
     pub replay_horizon: Duration,
+    /// Where the state of rules that look back further is kept; `None`: nowhere.
+    pub state_topic: Option<String>,
     /// Lateness up to which events are judged.
     pub lateness: Duration,
     /// Bytes of state over all rules.

@@ -35,6 +35,7 @@ pub(super) fn to_json(config: &Config) -> Value {
         "rules": {
             "dir": config.rules.dir,
             "replay_horizon": show(config.rules.replay_horizon),
+            "state_topic": config.rules.state_topic,
             "lateness": show(config.rules.lateness),
             "state_mib": config.rules.state_bytes >> 20,
             "reload": show(config.rules.reload),

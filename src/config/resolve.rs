@@ -164,8 +164,13 @@ fn rules(settings: RulesSettings, roles: Roles, check: &mut Check<'_>) -> Rules 
             }
         }
     }
+    if let Some(topic) = settings.state_topic.as_ref().filter(|topic| !is_kafka_name(topic)) {
+        let message = format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -");
+        check.wrong("rules.state_topic", message);
+    }
     Rules {
         dir,
+        state_topic: settings.state_topic,
         replay_horizon: check.duration("rules.replay_horizon", settings.replay_horizon, 2 * HOUR),
         lateness: check.duration("rules.lateness", settings.lateness, 5 * MINUTE),
         state_bytes: check.number("rules.state_mib", settings.state_mib, 256, 1, 1 << 20) << 20,

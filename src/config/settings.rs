@@ -117,6 +117,7 @@ pub(super) struct PublishSettings {
 pub(super) struct RulesSettings {
     pub dir: Option<PathBuf>,
     pub replay_horizon: Option<Span>,
+    pub state_topic: Option<String>,
     pub lateness: Option<Span>,
     pub state_mib: Option<u64>,
     pub reload: Option<Span>,

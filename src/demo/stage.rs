@@ -103,6 +103,7 @@ impl Stage {
             alerts: true,
             dead_letters: true,
             replay_records: 1_000_000,
+            state: None,
             outbox: 10_000,
             shutdown_deadline: Duration::from_secs(30),
         })

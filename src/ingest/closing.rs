@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 pub struct Summary {
     /// Whether every record that was read lies in the store.
     pub sealed: bool,
-    /// Whether every finding and dead letter was acknowledged.
+    /// Whether every finding and dead letter was acknowledged, and all that durable rules know.
     pub published: bool,
     /// Partitions that had stopped, with the reason.
     pub stopped: Vec<(TopicPartition, String)>,
@@ -23,11 +23,12 @@ impl Engine {
     /// What is to be committed: everything below it is sealed, judged and acknowledged.
     pub(super) fn commits(&mut self) -> Vec<(TopicPartition, Commit)> {
         let mut commits = Vec::new();
-        for lane in self.lanes.values_mut() {
+        let unacknowledged: Vec<_> = self.lanes.values().map(|lane| self.unacknowledged(lane)).collect();
+        for (lane, unacknowledged) in self.lanes.values_mut().zip(unacknowledged) {
             let Some(metadata) = lane.note() else { continue };
             let sequence = lane.head.as_ref().map_or(0, |head| head.sequence);
             let deferred = self.detector.deferred(&lane.chain);
-            let done = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
+            let done = lane.done_to(unacknowledged, deferred);
             let now = (done, sequence);
             // while state is rebuilt the cursors are behind what was committed: never go back
             if lane.committed.is_some_and(|before| done < before.0 || now == before) || done < lane.publish_from {
@@ -41,6 +42,7 @@ impl Engine {
     }
 
     pub(super) fn report(&mut self) {
+        self.keep_state();
         let commits = self.commits();
         if !commits.is_empty() {
             self.control.commit(commits);
@@ -56,13 +58,16 @@ impl Engine {
             let waiting: Vec<_> =
                 self.lanes.values().filter(|lane| lane.has_leaves()).map(|lane| lane.partition.clone()).collect();
             waiting.iter().for_each(|partition| self.seal(partition));
-            if self.lanes.values().all(|lane| lane.under_way.is_none()) && self.outbox.len() == 0 {
+            self.keep_state();
+            let published = self.outbox.len() == 0 && self.is_kept();
+            if self.lanes.values().all(|lane| lane.under_way.is_none()) && published {
                 break;
             }
             tokio::select! {
                 () = &mut deadline => break,
                 Some(told) = told.recv() => self.told(told),
                 () = self.outbox.settle_one() => {}
+                landed = self.keeper.landed() => self.kept(landed),
             }
         }
         let commits = self.commits();
@@ -79,7 +84,7 @@ impl Engine {
         });
         Summary {
             sealed: self.lanes.values().all(|lane| lane.under_way.is_none() && !lane.has_leaves()),
-            published: self.outbox.len() == 0,
+            published: self.outbox.len() == 0 && self.is_kept(),
             stopped: stopped.collect(),
         }
     }

@@ -10,6 +10,7 @@ use super::{
     report,
     rule_figures::RuleFigures,
     seal::{Job, Outcome, Sealer},
+    state::{Keeper, Loaded},
     status::{Notice, Status},
     switching::Switching,
 };
@@ -51,6 +52,7 @@ pub(super) enum Told {
     Started { partition: TopicPartition, generation: u64, result: Result<u64> },
     Sealed { partition: TopicPartition, generation: u64, broker: Broker, outcome: Outcome },
     Broker { partition: TopicPartition, generation: u64, broker: Broker },
+    State { partition: TopicPartition, generation: u64, state: Arc<Loaded> },
 }
 
 pub(super) struct Engine {
@@ -58,6 +60,7 @@ pub(super) struct Engine {
     pub(super) status: Arc<Status>,
     pub(super) lanes: HashMap<TopicPartition, Lane>,
     pub(super) outbox: Outbox,
+    pub(super) keeper: Keeper,
     pub(super) detector: Detector,
     pub(super) control: Arc<dyn SourceControl>,
     pub(super) sealer: Arc<Sealer>,
@@ -92,6 +95,7 @@ pub async fn run(
     let sealer = Arc::new(sealer);
     let mut engine = Engine {
         outbox: Outbox::new(parts.publisher, status.clone(), options.outbox),
+        keeper: Keeper::new(options.state.clone(), status.clone()),
         detector: new_detector(&options),
         options,
         status,
@@ -121,6 +125,7 @@ pub async fn run(
             Some(told) = told.recv() => engine.told(told),
             () = engine.outbox.settle_one() => {}
             ready = switching.next(&means) => engine.switch(ready),
+            landed = engine.keeper.landed() => engine.kept(landed),
             _ = tick.tick() => engine.tick(),
             event = source.next(), if room => match event {
                 Some(event) => engine.event(event),
@@ -137,6 +142,9 @@ pub async fn run(
 pub(super) fn new_detector(options: &Options) -> Detector {
     let mut detector = Detector::new(options.rules.clone(), options.limits.clone());
     detector.measure_with(nanoseconds);
+    if let Some(keeping) = &options.state {
+        detector.keep(keeping.horizon, i64::MIN);
+    }
     detector
 }
 
@@ -232,6 +240,13 @@ impl Engine {
             SourceEvent::OutOfRange { partition, epoch, log_start, end } => {
                 self.out_of_range(&partition, epoch, log_start, end);
             }
+            SourceEvent::Committed(kept) => {
+                for (partition, offset) in kept {
+                    if let Some(lane) = self.lanes.get(&partition) {
+                        self.detector.committed(&lane.chain, offset);
+                    }
+                }
+            }
             SourceEvent::Failed { partition: None, error } => {
                 let passing = error.is_retry() && self.source_fault != Some(Fault::Lasting);
                 self.source_fault = Some(if passing { Fault::Passing } else { Fault::Lasting });
@@ -266,18 +281,20 @@ impl Engine {
             Told::Found { partition, generation, .. }
             | Told::Started { partition, generation, .. }
             | Told::Sealed { partition, generation, .. }
-            | Told::Broker { partition, generation, .. } => (partition.clone(), *generation),
+            | Told::Broker { partition, generation, .. }
+            | Told::State { partition, generation, .. } => (partition.clone(), *generation),
         };
         // an answer to an earlier assignment: the partition went and perhaps came back since
         let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.generation == generation) else { return };
         match told {
-            Told::Found { result: Ok(place), .. } => {
+            Told::Found { result: Ok(mut place), .. } => {
+                self.keeper.found(&partition);
                 if place.tail.chain != *lane.chain {
                     self.detector.forget(&lane.chain);
                 }
-                let chain = Arc::new(place.tail.chain);
-                let opened = lane.open(chain, place.tail.head, &place.start, place.read_from);
-                lane.heard(place.broker);
+                let chain = Arc::new(place.tail.chain.clone());
+                let opened = lane.open(chain, place.tail.head.take(), &place.start, place.read_from);
+                lane.heard(std::mem::take(&mut place.broker));
                 match opened {
                     Ok(()) => {
                         self.detector.watch(&lane.chain, (self.clock)());
@@ -288,12 +305,15 @@ impl Engine {
                             seal_from: place.start.seal_from,
                             read_from: place.read_from,
                         });
-                        self.restart(&partition);
+                        self.begin(&partition, place);
                     }
                     Err(error) => self.stop(&partition, error),
                 }
             }
-            Told::Found { result: Err(error), .. } => self.stop(&partition, error),
+            Told::Found { result: Err(error), .. } => {
+                self.keeper.found(&partition);
+                self.stop(&partition, error);
+            }
             Told::Started { result: Ok(epoch), .. } => lane.state = State::Active { epoch },
             Told::Started { result: Err(error), .. } => self.stop(&partition, error),
             Told::Sealed { broker, outcome, .. } => {
@@ -301,6 +321,7 @@ impl Engine {
                 self.settled(&partition, outcome);
             }
             Told::Broker { broker, .. } => lane.heard(broker),
+            Told::State { state, .. } => self.state_came(&partition, state),
         }
     }
 
@@ -330,6 +351,7 @@ impl Engine {
             task.abort();
         }
         self.outbox.forget(partition);
+        self.keeper.forget(partition, &lane.chain);
         self.detector.forget(&lane.chain);
         self.status.remove(&format!("partition:{partition}"));
         self.status.remove(&format!("source:{partition}"));

@@ -1,7 +1,7 @@
 //! Records on their way through a lane: decode, judge, dead letters, leaf.
 
 use super::{
-    engine::{Engine, new_detector},
+    engine::Engine,
     lane::{Lane, State},
     options::Options,
     outbox::{Outbox, names},
@@ -77,9 +77,10 @@ impl Engine {
     /// A record of the finding that was not done with when the work began. Without one, every record of it was
     /// judged and everything acknowledged in an earlier life: it is raised again only because its state was rebuilt.
     ///
-    /// The record that triggers a finding is not enough to go by: read again in another order, another one does.
+    /// The record that triggers a finding is not enough to go by: read again in another order, another one does. It
+    /// goes first all the same: what other chains contributed may come back from the state log, where nothing triggers.
     fn newest_part(&self, finding: &Finding) -> Option<(TopicPartition, i64)> {
-        finding.reach.iter().find_map(|newest| {
+        [&finding.position].into_iter().chain(&finding.reach).find_map(|newest| {
             let partition = newest.chain.topic_partition();
             let lane = self.lanes.get(&partition)?;
             (newest.offset >= lane.publish_from).then_some((partition, newest.offset))
@@ -101,7 +102,7 @@ impl Engine {
             lane.dead_next = lane.dead_next.max(end);
         }
         lane.end = Some(end);
-        if lane.judge_next >= end {
+        if lane.judges() && lane.judge_next >= end {
             self.detector.idle(&lane.chain, now, &mut self.findings);
         }
         self.publish_findings();
@@ -127,21 +128,18 @@ impl Engine {
     /// What a restart does: forget the detector's state, rebuild it by replay, publish from where everything is done.
     fn open_anew(&mut self) {
         let going = self.lanes.values().filter(|lane| !matches!(lane.state, State::Stopped(_)));
-        let again: Vec<_> = going
-            .map(|lane| {
-                let deferred = self.detector.deferred(&lane.chain);
-                let offset = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
-                let committed = lane.note().map(|metadata| Commit { offset, metadata });
-                // without a head nothing was done yet
-                Assigned {
-                    partition: lane.partition.clone(),
-                    committed: committed.or_else(|| lane.found_committed.clone()),
-                }
-            })
-            .collect();
-        self.detector = new_detector(&self.options);
+        let again: Vec<_> = going.map(|lane| self.again(lane)).collect();
+        self.forget_state();
         self.figures.begin_anew();
         again.into_iter().for_each(|assigned| self.assigned(assigned));
+    }
+
+    /// The assignment that a lane would get if all that is done were committed and it were assigned anew.
+    pub(super) fn again(&self, lane: &Lane) -> Assigned {
+        let offset = lane.done_to(self.unacknowledged(lane), self.detector.deferred(&lane.chain));
+        let committed = lane.note().map(|metadata| Commit { offset, metadata });
+        // without a head nothing was done yet
+        Assigned { partition: lane.partition.clone(), committed: committed.or_else(|| lane.found_committed.clone()) }
     }
 
     /// Dead letters that found no room are derived again from their records.
@@ -180,10 +178,11 @@ fn take(
     let decoded = lane.topic.decoder.decode(&lane.chain, record);
     lane.record_time = Some(record.timestamp);
     if offset >= lane.judge_next {
-        detector.judge(
-            &Input { chain: &lane.chain, offset, timestamp: record.timestamp, now, outcome: &decoded.outcome },
-            findings,
-        );
+        if lane.judges() {
+            let outcome = &decoded.outcome;
+            let input = Input { chain: &lane.chain, offset, timestamp: record.timestamp, now, outcome };
+            detector.judge(&input, findings);
+        }
         lane.judge_next = offset + 1;
     }
     if lane.seals && offset >= lane.dead_next {

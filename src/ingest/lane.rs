@@ -88,6 +88,8 @@ pub struct Lane {
     pub seals: bool,
     /// Whether it has taken its place.
     opened: bool,
+    /// Whether it is sealed and not judged, because the state of the rules cannot be read.
+    blind: bool,
     options: SealOptions,
 }
 
@@ -106,6 +108,7 @@ impl Lane {
             naming,
             seals: true,
             opened: false,
+            blind: false,
             partition,
             generation,
             chain: Arc::new(chain),
@@ -149,6 +152,17 @@ impl Lane {
         self.head = head;
         self.dead_next = start.publish_from;
         Ok(())
+    }
+
+    /// Seals without judging: what is committed stays where it is, so that all of it is judged later.
+    pub fn be_blind(&mut self) {
+        self.blind = true;
+        self.judge_next = self.publish_from;
+    }
+
+    /// Whether its records are judged.
+    pub fn judges(&self) -> bool {
+        !self.blind
     }
 
     /// Where the next leaf begins.
@@ -281,7 +295,8 @@ impl Lane {
     pub fn done_to(&self, unacknowledged: Option<i64>, deferred: Option<i64>) -> i64 {
         let dead_next = if self.seals { self.dead_next } else { self.judge_next };
         let cursors = [self.sealed_to(), self.judge_next, dead_next].into_iter();
-        let held = [self.overflow, self.finding_held, unacknowledged, deferred].into_iter().flatten();
+        let blind = self.blind.then_some(self.publish_from);
+        let held = [self.overflow, self.finding_held, unacknowledged, deferred, blind].into_iter().flatten();
         cursors.chain(held).min().unwrap_or(0)
     }
 

@@ -19,11 +19,12 @@ mod report;
 pub mod reset;
 mod rule_figures;
 mod seal;
+mod state;
 pub mod status;
 mod switching;
 pub mod tail;
 
 pub use closing::Summary;
 pub use engine::run;
-pub use options::{Begin, Clock, Live, Options, Parts, RetentionPolicy, Roles, SealOptions, Topic};
+pub use options::{Begin, Clock, Keeping, Live, Options, Parts, RetentionPolicy, Roles, SealOptions, Topic};
 pub use switching::Changes;

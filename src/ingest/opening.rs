@@ -8,6 +8,7 @@ use super::{
     options::Begin,
     plan::{self, CommitNote},
     seal::Sealer,
+    state::{self, Keeping, Loaded},
     tail::{self, Tail},
 };
 use crate::{
@@ -24,10 +25,17 @@ pub(super) struct Place {
     pub(super) broker: Broker,
     pub(super) start: plan::Start,
     pub(super) read_from: i64,
+    /// What rules know of it; `None` if that could not be read in time.
+    pub(super) state: Option<Arc<Loaded>>,
 }
 
 impl Engine {
     pub(super) fn assigned(&mut self, assigned: Assigned) {
+        self.open_lane(assigned, None);
+    }
+
+    /// Looks up the place of a partition. `state` is what the rules know of it, if that was read since it was assigned.
+    pub(super) fn open_lane(&mut self, assigned: Assigned, state: Option<Arc<Loaded>>) {
         let partition = assigned.partition;
         let Some(topic) = self.options.topics.get(&*partition.topic).cloned() else {
             let error = Error::bug(format!("partition {partition} was assigned, but its topic is not configured"));
@@ -48,7 +56,12 @@ impl Engine {
             chain: chain.clone(),
             committed: assigned.committed,
             begin: topic.begin,
-            horizon: self.options.rules.horizon(),
+            horizon: match &self.options.state {
+                Some(keeping) => self.options.rules.replay(keeping.horizon, self.options.limits.lateness),
+                None => self.options.rules.horizon(),
+            },
+            keeping: self.options.state.clone(),
+            state,
             most: self.options.replay_records,
             seals: self.options.live.roles.seal,
         };
@@ -59,6 +72,7 @@ impl Engine {
         lane.found_committed = lookup.committed.clone();
         // from now on, not from when its place is found: what others have read meanwhile must wait for it
         self.detector.watch(&lane.chain, self.now());
+        self.keeper.looks_up(&partition);
         self.lanes.insert(partition.clone(), lane);
         // outside the loop, which must not wait for the store
         tokio::spawn(async move {
@@ -79,6 +93,8 @@ struct Lookup {
     committed: Option<Commit>,
     begin: Begin,
     horizon: Duration,
+    keeping: Option<Keeping>,
+    state: Option<Arc<Loaded>>,
     most: i64,
     seals: bool,
 }
@@ -113,7 +129,12 @@ impl Lookup {
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
         let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
         let read_from = self.with_horizon(newest, &broker, start.read_from).await;
-        Ok(Place { read_from, tail, broker, start })
+        // after the question for what is committed: only then all that was contributed below it is in the log
+        let state = match &self.state {
+            Some(state) => Some(state.clone()),
+            None => state::load_in_time(self.keeping.as_ref(), &tail.chain, &sealer.status).await,
+        };
+        Ok(Place { read_from, tail, broker, start, state })
     }
 
     /// The place of a partition that is judged and not sealed: the store is only asked what its chain is called, so
@@ -127,7 +148,9 @@ impl Lookup {
         // a record from the future must not make the state reach back to nothing
         let newest = note.and_then(|note| note.1.record_time).map(|time| time.min((self.sealer.clock)()));
         let read_from = self.with_horizon(newest, &broker, start.read_from).await;
-        Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start })
+        // whoever only judges has nothing to do before
+        let state = Some(state::load(self.keeping.as_ref(), &chain, &self.sealer.status).await);
+        Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start, state })
     }
 
     /// The offset at which a new chain begins; the plan applies the broker's bounds.

@@ -1,5 +1,6 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
+pub use super::state::Keeping;
 use super::switching::Changes;
 use crate::{
     decode::Decoder,
@@ -161,6 +162,8 @@ pub struct Options {
     pub dead_letters: bool,
     /// At most this many records are read again before the committed offset, to rebuild the state of the rules.
     pub replay_records: i64,
+    /// How the durable state of rules is kept; without it every rule remembers as far as a restart reads again.
+    pub state: Option<Keeping>,
     /// Messages that may wait for the broker's acknowledgement; beyond it dead letters are read again later.
     pub outbox: usize,
     /// How long a shutdown may take to seal what is buffered.

@@ -110,7 +110,8 @@ pub fn count_finding(finding: &Finding) {
 pub(super) fn tell(engine: &mut Engine) {
     let mut lanes = BTreeMap::new();
     for lane in engine.lanes.values() {
-        let status = lane_status(lane, engine.outbox.lowest(&lane.partition), engine.detector.deferred(&lane.chain));
+        let mut status = lane_status(lane, engine.unacknowledged(lane), engine.detector.deferred(&lane.chain));
+        status.unacknowledged = engine.outbox.lowest(&lane.partition);
         gauges(lane, &status, engine.now());
         lanes.insert(lane.partition.clone(), status);
     }

@@ -113,6 +113,10 @@ impl Engine {
         if was != digest {
             let now = self.now();
             let replaced = self.detector.replace_rules(rules.clone(), now, &mut self.findings);
+            if let Some(keeping) = &self.options.state {
+                let began = self.detector.latest();
+                self.detector.keep(keeping.horizon, began);
+            }
             self.options.rules = rules;
             self.in_force = in_force;
             for lane in self.lanes.values_mut() {

@@ -73,6 +73,8 @@ pub enum SourceEvent {
         /// The one after the last. Where the log was cut off and has grown again: where it was cut off.
         end: i64,
     },
+    /// The group keeps these offsets: whoever gets these partitions next begins there or later.
+    Committed(Vec<(TopicPartition, i64)>),
     /// Something went wrong. The source goes on by itself where the error is `Kind::Retry`.
     Failed {
         /// With which partition; `None`: with all.

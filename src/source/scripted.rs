@@ -410,13 +410,19 @@ impl SourceControl for Control {
     }
 
     fn commit(&self, commits: Vec<(TopicPartition, Commit)>) {
-        let mut state = self.cluster.lock();
-        for (partition, commit) in commits {
-            // who lost the partition may not know yet: the group passes its commit over
-            if let Some(log) = state.logs.get_mut(&partition).filter(|log| log.owner == Some(self.id)) {
-                log.committed = Some(commit);
+        self.cluster.change(|state| {
+            let mut kept = Vec::new();
+            for (partition, commit) in commits {
+                // who lost the partition may not know yet: the group passes its commit over
+                if let Some(log) = state.logs.get_mut(&partition).filter(|log| log.owner == Some(self.id)) {
+                    kept.push((partition, commit.offset));
+                    log.committed = Some(commit);
+                }
             }
-        }
+            if let Some(member) = state.members.get_mut(self.id).filter(|_| !kept.is_empty()) {
+                member.events.push_back(SourceEvent::Committed(kept));
+            }
+        });
     }
 
     async fn commit_now(&self, commits: Vec<(TopicPartition, Commit)>) -> Result<()> {

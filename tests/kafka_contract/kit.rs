@@ -112,6 +112,7 @@ pub async fn assigned(source: &mut KafkaSource, count: usize) -> Vec<Assigned> {
         match next(source).await {
             SourceEvent::Assigned(some) => all.extend(some),
             SourceEvent::Failed { error, .. } if error.is_retry() => {}
+            SourceEvent::Committed(_) => {}
             other => panic!("{other:?} before the assignment"),
         }
     }

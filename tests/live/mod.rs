@@ -1,6 +1,8 @@
 //! A real Kafka, a real S3 endpoint and the built binary: what the live tests share. `make test` starts the services
 //! and names them in the environment; with `CI` set, a service that is not named is a failure.
 
+#![allow(dead_code)] // each test binary compiles this for itself and uses a part of it
+
 use authseal::digest::Digest;
 use rdkafka::{
     ClientConfig, Message, TopicPartitionList,
@@ -60,6 +62,16 @@ pub async fn create_topics(kafka: &str, topics: &[(&str, i32)]) {
         })
         .collect();
     for result in admin.create_topics(&new, &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Creates a topic that keeps the last record of each key, as `rules.state_topic` must be.
+pub async fn create_compacted(kafka: &str, name: &str, partitions: i32) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka).create().unwrap();
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    for result in admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
         result.unwrap();
     }
 }
@@ -193,15 +205,26 @@ pub fn authseal() -> Command {
 impl Site {
     /// Bucket, topics, key and configuration for one source topic.
     pub async fn new(live: &Live, topic: &str, partitions: i32, format: &str, extra: &str) -> Self {
+        create_topics(&live.kafka, &[(topic, partitions)]).await;
+        Self::make(live, topic, format, extra).await
+    }
+
+    /// The same for a source topic that is there, and that another site may read too.
+    pub async fn beside(live: &Live, topic: &str, format: &str) -> Self {
+        Self::make(live, topic, format, "").await
+    }
+
+    async fn make(live: &Live, topic: &str, format: &str, extra: &str) -> Self {
+        let group = unique("authseal");
         let site = Self {
             dir: tempfile::tempdir().unwrap(),
             bucket: unique("evidence"),
-            group: unique("authseal"),
-            alerts: format!("{topic}.alerts"),
-            dead_letters: format!("{topic}.dead-letters"),
+            alerts: format!("{group}.alerts"),
+            dead_letters: format!("{group}.dead-letters"),
+            group,
         };
         create_bucket(&live.s3, &site.bucket).await;
-        create_topics(&live.kafka, &[(topic, partitions), (&site.alerts, 1), (&site.dead_letters, 1)]).await;
+        create_topics(&live.kafka, &[(&site.alerts, 1), (&site.dead_letters, 1)]).await;
         let key = site.path("seal.key");
         let output = authseal()
             .args(["keys", "generate", "--origin", "authseal.test/live", "--out"])

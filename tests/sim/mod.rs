@@ -6,14 +6,18 @@ use authseal::{
     decode::{Decoder, Format, TopicSpec},
     detect::{Limits, RuleSet},
     ingest::{
-        self, Begin, Clock, Live, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic, reset::Resetter,
-        status::Status,
+        self, Begin, Clock, Keeping, Live, Options, Parts, RetentionPolicy, SealOptions, Summary, Topic,
+        reset::Resetter, status::Status,
     },
     layout,
     manifest::Manifest,
     note::{Signer, Verifiers},
     position::{ChainId, TopicPartition},
-    publish::{Outgoing, Stream, memory::MemoryPublisher},
+    publish::{
+        Outgoing, Stream,
+        memory::MemoryPublisher,
+        state::{StateLog, memory::MemoryStateLog},
+    },
     record::{RawRecord, TimestampType},
     retention::LockMode,
     segment::{self, Codec},
@@ -44,6 +48,31 @@ rule("SIM-1", #{
 });
 "#;
 
+/// Rules that remember for longer than a restart reads again. Without `dedup` every event is a finding of its own: one
+/// that is forgotten, or counted twice, changes which.
+const DURABLE: &str = r#"
+marker("before", #{ when: activity == LOGON & outcome == SUCCESS, key: [user], ttl: "30d" });
+rule("SIM-2", #{
+    name: "Fails after successes", severity: LOW, when: activity == LOGON & outcome == FAILURE, key: [user],
+});
+fn decide(e, w) { e.mark("before").count % 3 == 2 }
+"#;
+const DURABLE_WINDOWS: [&str; 2] = [
+    r#"
+rule("SIM-3", #{
+    name: "Many failures", severity: LOW, when: activity == LOGON & outcome == FAILURE, key: [user], window: "12h",
+    agg: #{ failures: count() }, at_least: #{ failures: 5 },
+});
+fn decide(e, w) { w.failures % 3 == 0 }
+"#,
+    r#"
+rule("SIM-4", #{
+    name: "Six failures", severity: LOW, when: activity == LOGON & outcome == FAILURE, key: [user], window: "12h",
+    agg: #{ failures: count() }, at_least: #{ failures: 6 }, dedup: "12h",
+});
+"#,
+];
+
 /// splitmix64: a schedule is drawn from one number, which is printed when it fails.
 pub struct Random(pub u64);
 
@@ -70,6 +99,9 @@ pub struct World {
     pub seal: SealOptions,
     pub outbox: usize,
     pub live: Live,
+    pub state: Option<Arc<dyn StateLog>>,
+    /// How many records a restart may read again.
+    pub replay: i64,
 }
 
 pub struct Instance {
@@ -102,7 +134,17 @@ impl World {
             },
             outbox: 1000,
             live: Live::default(),
+            state: None,
+            replay: 100_000,
         }
+    }
+
+    /// A world whose rules remember for longer than a restart reads again, which is not at all.
+    pub fn durable(seed: u64, log: impl StateLog) -> Self {
+        let texts = [DURABLE].into_iter().chain(DURABLE_WINDOWS).enumerate();
+        let files: Vec<File> = texts.map(|(n, text)| File { path: format!("{n}.rhai"), bytes: text.into() }).collect();
+        let rules = RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Self { rules: Arc::new(rules), state: Some(Arc::new(log)), replay: 0, ..Self::new(seed) }
     }
 
     pub fn partition(&self, n: i32) -> TopicPartition {
@@ -143,7 +185,12 @@ impl World {
             retention: RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(86_400) },
             alerts: true,
             dead_letters: true,
-            replay_records: 100_000,
+            replay_records: self.replay,
+            state: self.state.clone().map(|log| Keeping {
+                log,
+                horizon: Duration::from_secs(7200),
+                process: name.into(),
+            }),
             outbox: self.outbox,
             shutdown_deadline: Duration::from_secs(30),
         }
@@ -297,8 +344,9 @@ pub async fn settle(world: &World) {
 }
 
 /// What an undisturbed process makes of the same log.
-async fn undisturbed(world: &World) -> (BTreeSet<String>, BTreeSet<String>) {
-    let calm = World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), ..world.clone() };
+pub async fn undisturbed(world: &World) -> (BTreeSet<String>, BTreeSet<String>) {
+    let state = world.state.as_ref().map(|_| Arc::new(MemoryStateLog::new()) as Arc<dyn StateLog>);
+    let calm = World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), state, ..world.clone() };
     for partition in world.all() {
         world.cluster.set_committed(&partition, None);
     }

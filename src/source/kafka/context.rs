@@ -27,8 +27,8 @@ pub enum Note {
     Revoked(Vec<TopicPartition>),
     /// An error that belongs to no partition.
     Error { code: i32, words: String },
-    /// A commit was answered: by one code for all, and by one for each partition.
-    Committed { code: i32, failed: Vec<(TopicPartition, i32)> },
+    /// A commit was answered: by one code for all, and by one for each partition; the others keep these offsets.
+    Committed { code: i32, failed: Vec<(TopicPartition, i32)>, kept: Vec<(TopicPartition, i64)> },
 }
 
 /// The callbacks of the consumer.
@@ -106,9 +106,11 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         let code = result.err().and_then(|e| e.rdkafka_error_code()).map_or(0, |code| code as i32);
-        let failed = ffi::entries(offsets).into_iter().filter(|e| e.error != 0);
-        let failed = failed.map(|e| (TopicPartition::new(e.topic, e.partition), e.error)).collect();
-        self.note(Note::Committed { code, failed });
+        let (kept, failed): (Vec<_>, Vec<_>) = ffi::entries(offsets).into_iter().partition(|e| e.error == 0);
+        let failed = failed.into_iter().map(|e| (TopicPartition::new(e.topic, e.partition), e.error)).collect();
+        let kept = kept.into_iter().filter(|e| code == 0 && e.offset >= 0);
+        let kept = kept.map(|e| (TopicPartition::new(e.topic, e.partition), e.offset)).collect();
+        self.note(Note::Committed { code, failed, kept });
     }
 }
 

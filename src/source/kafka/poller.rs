@@ -171,7 +171,10 @@ impl Poller {
                 Note::Assigned(ids) => self.assigned(ids),
                 Note::Revoked(ids) => self.revoked(ids),
                 Note::Error { code, words } => self.fail(None, code, &words),
-                Note::Committed { code, failed } => {
+                Note::Committed { code, failed, kept } => {
+                    if !kept.is_empty() {
+                        self.events.push(SourceEvent::Committed(kept));
+                    }
                     let failed = failed.into_iter().map(|(id, code)| (Some(id), code));
                     for (id, code) in failed.chain((code != 0).then_some((None, code))) {
                         self.commit_failed(id, code);
