@@ -276,6 +276,7 @@ fn log(notice: &Notice<'_>) {
         Notice::Rules { digest, replaced } => tracing::info!(
             digest = %digest.hex(),
             kept = replaced.kept.join(","),
+            changed = replaced.changed.join(","),
             begun = replaced.begun.join(","),
             gone = replaced.gone.join(","),
             "other rules are in force"

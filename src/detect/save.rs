@@ -282,7 +282,7 @@ fn looks_at_findings(rule: &Rule) -> bool {
 
 /// What a rule gathers, as a digest: state that was gathered otherwise is not taken for it. Its title, severity,
 /// thresholds and functions do not matter to what is remembered, as long as they ask for the same fields.
-fn shape(rule: &Rule) -> Arc<str> {
+pub(super) fn shape(rule: &Rule) -> Arc<str> {
     let spec = &rule.spec;
     let gathered = format!(
         "{:?}",

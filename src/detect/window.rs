@@ -132,6 +132,22 @@ impl Window {
         self.columns.get(column)?.text(slot)
     }
 
+    /// The same events in the same columns, counted for another shape.
+    pub fn count_anew(&self, shape: &Shape, hasher: &RandomState) -> Self {
+        let mut window = Self::new(shape);
+        for entry in &self.entries {
+            let mut values = [None; COLUMNS];
+            for (column, value) in values.iter_mut().enumerate() {
+                *value = self.text(column, entry.values[column]);
+            }
+            let Entry { time, offset, chain, conditions, .. } = *entry;
+            window.insert(shape, Incoming { time, chain, offset, again: false, values, conditions }, hasher);
+        }
+        window.truncated = self.truncated;
+        window.advance(shape, self.head);
+        window
+    }
+
     /// The latest time of an event.
     pub fn latest(&self) -> i64 {
         self.entries.back().map_or(i64::MIN, |entry| entry.time)

@@ -391,6 +391,32 @@ fn a_finding_that_grows_goes_on_growing_after_a_restart() {
 }
 
 #[test]
+fn rules_that_change_and_gather_the_same_lose_nothing_of_what_is_written() {
+    let mut world = slow(3);
+    world.flush(100, true, true);
+    let before = world.log.clone();
+    let files = [file("a.rhai", &format!("// Other words.\n{}", RULES.replace("failures: 4", "failures: 5")))];
+    let now = world.now();
+    let changed = Arc::new(RuleSet::load(&files).unwrap());
+    let replaced = world.detector.replace_rules(changed.clone(), now, &mut world.found);
+    assert_eq!((replaced.changed, replaced.gone.len()), (vec!["T-1".to_owned()], 3));
+    let latest = world.detector.latest();
+    world.detector.keep(HORIZON, latest);
+    world.rules = changed;
+    (3..5).for_each(|n| world.event(0, logon(n * 10, 0, false, n as u8, 0)));
+    assert_eq!(world.found.iter().filter(|finding| finding.rule == "T-1").count(), 1, "the fifth of all");
+    world.flush(100, true, true);
+    let keys = |log: &BTreeMap<Place, Vec<u8>>| log.keys().filter(|place| &*place.1 == "T-1").count();
+    assert_eq!((keys(&before), keys(&world.log)), (1, 1));
+    assert_eq!(world.log.len(), 2, "what the rules that are gone had written is removed: {:?}", world.log.keys());
+    // a restart knows what both have gathered
+    world.restart();
+    let found = world.found.len();
+    world.event(0, logon(41, 0, false, 9, 0));
+    assert_eq!(world.found.len(), found, "the period has its finding");
+}
+
+#[test]
 fn state_of_a_rule_that_gathers_something_else_is_passed_over() {
     let mut world = slow(3);
     world.flush(100, true, true);

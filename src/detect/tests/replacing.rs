@@ -49,18 +49,41 @@ fn a_rule_that_did_not_change_goes_on_where_it_was_whatever_comes_and_goes_besid
 }
 
 #[test]
-fn a_rule_that_changed_begins_with_nothing_and_says_so_until_its_windows_are_whole() {
-    let short = GATE.replace("1h", "10m").replace("1d", "1m");
+fn a_rule_that_gathers_something_else_begins_with_nothing_and_says_so_until_its_windows_are_whole() {
+    let short = GATE.replace("1h", "10m").replace("1d", "1m").replace("n: 5", "n: 4");
     let mut bench = Bench::new(set(&[counts("A", &short)]), 1);
     bench.offsets = vec![0]; // from the first record of the log on, nothing is missing
-    bench.users(0, 4);
-    assert_eq!(bench.replace(&[counts("A", &short.replace("n: 5", "n: 4"))]).begun, ["A"]);
+    bench.users(0, 3);
+    assert_eq!(bench.replace(&[counts("A", &short.replace("10m", "9m"))]).begun, ["A"]);
     bench.users(4, 3);
     assert!(bench.found.is_empty(), "what the old one counted is not the new one's");
     bench.users(7, 1);
     assert_eq!((bench.of("A"), &bench.alert(0)["unmapped"]["authseal"]["warming"]), (vec!["ann 4"], &true.into()));
     bench.users(700, 4);
     assert_eq!((bench.of("A").len(), &bench.alert(1)["unmapped"]["authseal"]["warming"]), (2, &false.into()));
+}
+
+#[test]
+fn a_rule_that_changed_and_gathers_the_same_goes_on_with_what_it_knows() {
+    let mut bench = Bench::new(set(&[counts("A", GATE)]), 1);
+    bench.offsets = vec![0];
+    bench.users(0, 3);
+    // another comment and another threshold, at another line
+    let lower = counts("A", &GATE.replace("n: 5", "n: 4"));
+    let lower = file("A.rhai", &format!("// Counts.\n//\n{}", String::from_utf8_lossy(&lower.bytes)));
+    let replaced = bench.replace(std::slice::from_ref(&lower));
+    assert_eq!((replaced.kept, replaced.changed, replaced.begun), (vec![], vec!["A".to_owned()], vec![]));
+    bench.users(3, 1);
+    assert_eq!((bench.of("A"), &bench.alert(0)["unmapped"]["authseal"]["warming"]), (vec!["ann 4"], &false.into()));
+    // aggregates that were not there before count what was there before, and its period has its finding
+    let more = GATE.replace("n: count()", "n: count(), r: rate()").replace("n: 5", "n: 2");
+    assert_eq!(bench.replace(&[counts("A", &more)]).changed, ["A"]);
+    bench.users(4, 1);
+    assert_eq!(bench.of("A").len(), 1, "told already");
+    let longer = GATE.replace("n: count()", "n: count(), r: rate()").replace("n: 5", "n: 6");
+    assert_eq!(bench.replace(&[counts("A", &longer)]).changed, ["A"]);
+    let keys: Vec<u64> = bench.detector.rule_stats().iter().map(|rule| rule.keys).collect();
+    assert_eq!(keys, [1]);
 }
 
 #[test]
