@@ -32,6 +32,7 @@ mod list;
 mod markers;
 mod measure;
 mod methods;
+mod native;
 mod never;
 pub mod ocsf;
 mod partitions;
@@ -54,6 +55,7 @@ mod tally;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod travel;
 mod trend;
 mod updates;

@@ -9,6 +9,7 @@ mod isolation;
 mod judging;
 mod loading;
 mod markers;
+mod native;
 mod orders;
 mod replacing;
 mod selecting;
