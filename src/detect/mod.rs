@@ -32,7 +32,6 @@ mod list;
 mod markers;
 mod measure;
 mod methods;
-mod native;
 mod never;
 pub mod ocsf;
 mod partitions;

@@ -4,7 +4,6 @@ use super::{
     attack::Technique,
     lint::ENTRIES,
     markers::Marker,
-    native::Decide,
     severity::Severity,
     spec::{Mode, Spec, Status},
     subject::Selector,
@@ -63,8 +62,6 @@ pub(super) struct Rule {
     pub functions: AST,
     /// Which of them there are: decide, severity, title, context.
     pub has: [bool; 4],
-    /// Its function `decide`, as far as it can be worked out without the script engine.
-    pub decide: Option<Decide>,
     /// What it remembers of other events.
     pub markers: Vec<Marker>,
 }
@@ -94,9 +91,8 @@ impl Rule {
             path: path.into(),
             digest: Digest::of(source.as_bytes()),
         };
-        let names: Arc<[ImmutableString]> = spec.aggs.iter().map(|agg| agg.name.as_str().into()).collect();
-        let decide = Decide::of(&functions, &names, &markers);
-        Self { spec, info, shape, names, functions, has, decide, markers }
+        let names = spec.aggs.iter().map(|agg| agg.name.as_str().into()).collect();
+        Self { spec, info, shape, names, functions, has, markers }
     }
 
     /// How far back its judgements look, in microseconds.

@@ -49,23 +49,6 @@ pub(super) struct Sighting {
     pub lost: bool,
 }
 
-impl Sighting {
-    /// Microseconds from the remembered record to the judged one.
-    pub fn age(&self) -> Option<i64> {
-        self.seen.as_ref().map(|(age, _)| *age)
-    }
-
-    /// When the remembered record happened: microseconds since 1970.
-    pub fn time(&self) -> Option<i64> {
-        self.seen.as_ref().map(|(_, seen)| seen.time)
-    }
-
-    /// A field of the remembered record.
-    pub fn value(&self, selector: &Selector) -> Value<'_> {
-        self.seen.as_ref().map_or(Value::Null, |(_, seen)| kept::find(&seen.selectors, &seen.values, selector))
-    }
-}
-
 /// What all markers of a rule say, and which were asked.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marks(Option<Arc<(Vec<Sighting>, AtomicU32)>>);
@@ -107,11 +90,6 @@ impl Marks {
         Some(MarkView { marks: self.clone(), place })
     }
 
-    /// What the marker at this place of the rule says, without its being asked by a function.
-    pub fn peek(&self, place: usize) -> Option<&Sighting> {
-        self.0.as_ref()?.0.get(place)
-    }
-
     /// The markers that the functions asked.
     pub fn asked(&self) -> impl Iterator<Item = &Sighting> {
         let all = self.0.as_deref();
@@ -149,30 +127,26 @@ pub(super) struct MarkView {
 }
 
 impl MarkView {
-    fn sighting(&self) -> Option<&Sighting> {
-        self.marks.peek(self.place)
-    }
-
     fn seen(&self) -> Option<&(i64, Seen)> {
-        self.sighting()?.seen.as_ref()
+        self.marks.0.as_ref()?.0.get(self.place)?.seen.as_ref()
     }
 
     /// When it happened: microseconds since 1970.
     pub fn time(&self) -> Option<i64> {
-        self.sighting()?.time()
+        self.seen().map(|(_, seen)| seen.time)
     }
 
     /// A field of the remembered record.
     pub fn value(&self, selector: &Selector) -> Value<'_> {
-        self.sighting().map_or(Value::Null, |sighting| sighting.value(selector))
+        self.seen().map_or(Value::Null, |(_, seen)| kept::find(&seen.selectors, &seen.values, selector))
     }
 
     /// Seconds, whole where they are.
     fn age(&self) -> Dynamic {
-        match self.sighting().and_then(Sighting::age) {
+        match self.seen() {
             None => Dynamic::UNIT,
-            Some(age) if age % 1_000_000 == 0 => (age / 1_000_000).into(),
-            Some(age) => (age as f64 / 1e6).into(),
+            Some((age, _)) if age % 1_000_000 == 0 => (age / 1_000_000).into(),
+            Some((age, _)) => (*age as f64 / 1e6).into(),
         }
     }
 }

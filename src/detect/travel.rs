@@ -15,8 +15,7 @@ const LONGEST_COMPARED: usize = 256;
 const MICROS_PER_HOUR: f64 = 3.6e9;
 
 /// What has a place and a time.
-pub(super) trait Somewhere {
-    /// A field that is a number.
+trait Somewhere {
     fn number(&self, field: Field) -> Option<f64>;
     /// Microseconds since 1970.
     fn moment(&self) -> Option<i64>;
@@ -42,8 +41,7 @@ impl Somewhere for MarkView {
     }
 }
 
-/// A floating-point number, if it is one.
-pub(super) fn number(value: Value<'_>) -> Option<f64> {
+fn number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Double(number) => Some(number),
         _ => None,
@@ -63,13 +61,12 @@ fn kilometres((lat_a, long_a): (f64, f64), (lat_b, long_b): (f64, f64)) -> f64 {
     2.0 * RADIUS_KM * h.clamp(0.0, 1.0).sqrt().asin()
 }
 
-/// Kilometres, if both are places.
-pub(super) fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     Some(kilometres(place(a)?, place(b)?))
 }
 
-/// Kilometres an hour. No time between two events is taken for a microsecond: very fast, and a number still.
-pub(super) fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+/// No time between two events is taken for a microsecond: very fast, and a number still.
+fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     let apart = a.moment()?.abs_diff(b.moment()?).max(1);
     Some(distance(a, b)? / (apart as f64 / MICROS_PER_HOUR))
 }

@@ -9,7 +9,6 @@ mod isolation;
 mod judging;
 mod loading;
 mod markers;
-mod native;
 mod orders;
 mod replacing;
 mod selecting;
