@@ -9,8 +9,8 @@ mod scenario;
 use scenario::{Flood, GUESSED, GUESSER, SURROUNDED};
 
 const KEYS: u64 = 1_000_000;
-/// The filters that remember what was pushed out take a 32nd of it: they must hold what the flood pushes out between two
-/// tries of the attackers, here 125,000 keys.
+/// The filters that remember what was pushed out take a 32nd of it: they must hold what the flood pushes out between
+/// two tries of the attackers, here 125,000 keys.
 const STATE: usize = 16 << 20;
 
 #[test]
