@@ -19,25 +19,19 @@ use super::{
     stats::{Counters, RuleStats, SAMPLED},
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
+    timers::Timers,
     watermark::record_time,
     window::{Incoming, Inserted, Window},
 };
 use crate::{position::ChainId, record::Outcome};
 use ahash::RandomState;
-use std::{
-    borrow::Cow,
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 /// How far before the wall clock an event may be and still move the window of its key, in microseconds.
 pub(super) const AHEAD: i64 = 60_000_000;
 /// What events out of order have changed is looked at after so long at the latest, in milliseconds of wall clock: a
 /// finding does not wait for the watermark, and a key with many events is not swept more often than this.
 const SWEEP_AFTER: i64 = 5_000;
-/// Up to so many timers none is looked for that has become pointless.
-const FEW_TIMERS: usize = 1024;
 /// The source under which records that are no events move the watermark.
 const NO_SOURCE: &str = "";
 
@@ -58,20 +52,6 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// What happens when the watermark gets somewhere.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer {
-    due: i64,
-    /// Whether events wait for it: they are judged after the windows that are due, whose findings they may look at.
-    waits: bool,
-    /// In the order in which they were set, so that nothing depends on the layout of memory.
-    number: u64,
-    slot: u32,
-    generation: u32,
-    /// The bucket whose shape is judged; none for a sweep.
-    bucket: Option<i64>,
-}
-
 /// A key to sweep.
 struct Sweep {
     /// When events out of order first changed it: milliseconds of wall clock.
@@ -89,9 +69,7 @@ pub struct Detector {
     pub(super) state: State,
     repeats: Repeats,
     pub(super) partitions: Partitions,
-    timers: BinaryHeap<Reverse<Timer>>,
-    timer_number: u64,
-    timers_before_cleaning: usize,
+    timers: Timers,
     /// In the order in which they were changed.
     sweeps: VecDeque<Sweep>,
     pub(super) raiser: Raiser,
@@ -116,9 +94,7 @@ impl Detector {
             state: State::new(limits.state_bytes, hasher.clone()),
             repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
             partitions: Partitions::new(lateness),
-            timers: BinaryHeap::new(),
-            timer_number: 0,
-            timers_before_cleaning: FEW_TIMERS,
+            timers: Timers::new(),
             sweeps: VecDeque::new(),
             raiser: Raiser { counters, clock: None, fed: VecDeque::new(), trace: None },
             totals: Totals::default(),
@@ -238,7 +214,7 @@ impl Detector {
     fn bytes(&self) -> usize {
         self.state.bytes()
             + self.repeats.bytes()
-            + self.timers.capacity() * size_of::<Reverse<Timer>>()
+            + self.timers.bytes()
             + self.sweeps.capacity() * size_of::<Sweep>()
             + self.partitions.bytes()
             + self.saver_bytes()
@@ -531,34 +507,27 @@ impl Detector {
         }
     }
 
-    pub(super) fn set_timer(&mut self, due: i64, slot: u32, bucket: Option<i64>) {
-        self.push_timer(due, false, slot, bucket);
+    /// A shape settles, or window ends are swept, `length` after what happened.
+    pub(super) fn set_timer(&mut self, length: i64, due: i64, slot: u32, bucket: Option<i64>) {
+        self.push_timer(length, (due, false, bucket), slot);
     }
 
     /// Events of a key wait for the watermark.
-    pub(super) fn set_wait_timer(&mut self, due: i64, slot: u32) {
-        self.push_timer(due, true, slot, None);
+    pub(super) fn set_wait_timer(&mut self, length: i64, due: i64, slot: u32) {
+        self.push_timer(length, (due, true, None), slot);
     }
 
-    fn push_timer(&mut self, due: i64, waits: bool, slot: u32, bucket: Option<i64>) {
-        // timers of keys that were pushed out are dropped before there are more of them than of others
-        if self.timers.len() >= self.timers_before_cleaning {
-            let state = &self.state;
-            self.timers.retain(|timer| state.generation(timer.0.slot) == timer.0.generation);
-            self.timers.shrink_to(self.timers.len() * 2);
-            self.timers_before_cleaning = (self.timers.len() * 2).max(FEW_TIMERS);
-        }
-        self.timer_number += 1;
-        let generation = self.state.generation(slot);
-        self.timers.push(Reverse(Timer { due, waits, number: self.timer_number, slot, generation, bucket }));
+    fn push_timer(&mut self, length: i64, what: (i64, bool, Option<i64>), slot: u32) {
+        let state = &self.state;
+        let key = (slot, state.generation(slot));
+        self.timers.push(length, what, key, |slot, generation| state.generation(slot) == generation);
     }
 
     /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had
     /// come step by step, so that what a judgement brings about is done before what is due after it.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
         let reached = self.partitions.low;
-        while self.timers.peek().is_some_and(|timer| timer.0.due <= reached) {
-            let Some(Reverse(timer)) = self.timers.pop() else { break };
+        while let Some(timer) = self.timers.pop(reached) {
             self.partitions.low = timer.due;
             if self.state.generation(timer.slot) != timer.generation {
                 continue; // the key was pushed out, and judged then

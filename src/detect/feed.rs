@@ -93,12 +93,8 @@ pub(super) fn record(
     // a window that settles reaches beyond the time at which its gate opened
     let settle = rule.spec.settle.unwrap_or(0);
     let time = window.map_or(cause.time, |(_, to)| to.saturating_sub(settle));
-    Some(Arc::new(Owned {
-        what: OwnedWhat::Finding(Arc::new(found)),
-        chain: cause.chain.clone(),
-        offset: cause.offset,
-        time,
-    }))
+    let what = OwnedWhat::Finding(Arc::new(found));
+    Some(Arc::new(Owned::new(what, cause.chain.clone(), cause.offset, time)))
 }
 
 impl Detector {

@@ -66,18 +66,16 @@ pub(super) fn values(mut key: &[u8]) -> Vec<&str> {
 /// A record that a judgement waits with: it must not be let go before.
 #[derive(Debug, Clone)]
 pub(super) struct Deferred {
-    /// The record.
+    /// The record. Its bytes are accounted for once, however many judgements wait with it: by its partition.
     pub record: Arc<Owned>,
     /// Index of its chain in the detector.
     pub chain: u32,
-    /// Bytes it takes, about: worked out once.
-    pub bytes: usize,
 }
 
 impl Deferred {
     /// A record of the chain of this index.
     pub fn new(record: Arc<Owned>, chain: u32) -> Self {
-        Self { bytes: record.bytes() + size_of::<Self>(), record, chain }
+        Self { record, chain }
     }
 }
 

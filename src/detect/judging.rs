@@ -123,7 +123,7 @@ impl Judging<'_, '_, '_> {
         let due = self.due(trigger, settle);
         let record = Deferred::new(self.work.owned(), self.work.chain);
         self.detector.partitions.defer(&record);
-        self.detector.set_timer(due, self.slot, Some(bucket));
+        self.detector.set_timer(settle, due, self.slot, Some(bucket));
         let waiting = Some(Box::new(Waiting { trigger, due, record }));
         self.key.marks.push(Mark { bucket, chains: [self.work.chain].into(), waiting, level: 0 });
     }
@@ -136,13 +136,14 @@ impl Judging<'_, '_, '_> {
 
     /// The gate of a bucket that waits already was open earlier than was known.
     fn opened_before(&mut self, bucket: i64, trigger: i64) {
-        let due = self.due(trigger, self.rule.spec.settle.unwrap_or(0));
+        let settle = self.rule.spec.settle.unwrap_or(0);
+        let due = self.due(trigger, settle);
         if let Some(waiting) =
             self.key.marks.iter_mut().find(|mark| mark.bucket == bucket).and_then(|mark| mark.waiting.as_mut())
         {
             (waiting.trigger, waiting.due) = (trigger, due.min(waiting.due));
         }
-        self.detector.set_timer(due, self.slot, Some(bucket));
+        self.detector.set_timer(settle, due, self.slot, Some(bucket));
     }
 
     /// An event stands before others, or ahead of the clock: every window end from it on has changed.
@@ -179,8 +180,9 @@ impl Judging<'_, '_, '_> {
             return;
         }
         if fresh {
-            let due = time.max(self.detector.partitions.low).saturating_add(self.shape.window / 8);
-            self.detector.set_timer(due, self.slot, None);
+            let length = self.shape.window / 8;
+            let due = time.max(self.detector.partitions.low).saturating_add(length);
+            self.detector.set_timer(length, due, self.slot, None);
             self.detector.sweep_soon(self.slot, self.work.now);
         }
         self.remember(record);

@@ -58,6 +58,7 @@ mod tally;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod travel;
 mod trend;
 mod updates;

@@ -19,6 +19,9 @@ const MOST_PLACES: usize = 1024;
 /// in the middle of a backlog, or a reader that is faster, must not let the wall clock stand for the events to come.
 const QUIET: i64 = 10_000;
 
+/// Bytes that the indexes of a record take that a judgement waits with, about.
+const ENTRY: usize = 96;
+
 struct Partition {
     id: Arc<ChainId>,
     mark: Watermark,
@@ -30,6 +33,8 @@ struct Partition {
     fed_at: Option<i64>,
     /// Offsets whose judgement waits.
     deferred: BTreeMap<i64, u32>,
+    /// Bytes of the records at these offsets.
+    waiting_bytes: usize,
     /// The highest offset judged so far.
     highest: i64,
     /// Microseconds: the time of its first record here, unless that was the first of the log.
@@ -93,8 +98,9 @@ pub(super) struct Partitions {
     clock: i64,
     last_now: i64,
     calls: u32,
-    deferrals: usize,
-    /// How many judgements wait with records of this time and chain.
+    /// Bytes of the records that judgements wait with, each counted once.
+    waiting_bytes: usize,
+    /// How many records of this time and chain judgements wait with.
     waiting: BTreeMap<(i64, u32), u32>,
 }
 
@@ -116,7 +122,7 @@ impl Partitions {
             clock: 0,
             last_now: i64::MIN,
             calls: 0,
-            deferrals: 0,
+            waiting_bytes: 0,
             waiting: BTreeMap::new(),
         }
     }
@@ -151,6 +157,7 @@ impl Partitions {
             fed: self.clock,
             fed_at: None,
             deferred: BTreeMap::new(),
+            waiting_bytes: 0,
             highest: i64::MIN,
             since: None,
             places: VecDeque::new(),
@@ -258,13 +265,16 @@ impl Partitions {
         self.uncommitted = places.map(|(_, low)| *low).min().unwrap_or(i64::MAX);
     }
 
-    /// A judgement waits with this record.
+    /// A judgement waits with this record. Several rules may wait with one: it is entered once.
     pub fn defer(&mut self, waiting: &Deferred) {
-        let (at, time) = (waiting.chain, waiting.record.time);
-        if let Some(partition) = self.at(at) {
-            *partition.deferred.entry(waiting.record.offset).or_default() += 1;
+        let (at, time, offset) = (waiting.chain, waiting.record.time, waiting.record.offset);
+        let Some(partition) = self.at(at) else { return };
+        if waiting.record.begin_to_wait() {
+            let bytes = waiting.record.bytes() + ENTRY;
+            *partition.deferred.entry(offset).or_default() += 1;
+            partition.waiting_bytes += bytes;
+            self.waiting_bytes += bytes;
             *self.waiting.entry((time, at)).or_default() += 1;
-            self.deferrals += 1;
         }
     }
 
@@ -272,12 +282,17 @@ impl Partitions {
     pub fn release(&mut self, waiting: &Deferred) {
         let (at, time, offset) = (waiting.chain, waiting.record.time, waiting.record.offset);
         let Some(partition) = self.at(at) else { return };
+        if !waiting.record.end_to_wait() {
+            return;
+        }
         let Some(count) = partition.deferred.get_mut(&offset) else { return };
         *count -= 1;
         if *count == 0 {
             partition.deferred.remove(&offset);
         }
-        self.deferrals -= 1;
+        let bytes = waiting.record.bytes() + ENTRY;
+        partition.waiting_bytes -= bytes;
+        self.waiting_bytes -= bytes;
         if let Some(count) = self.waiting.get_mut(&(time, at)) {
             *count -= 1;
             if *count == 0 {
@@ -301,7 +316,7 @@ impl Partitions {
         let Some(at) = self.by_id.remove(id) else { return };
         self.live.retain(|live| *live != at);
         if let Some(partition) = self.all.get_mut(at as usize).and_then(Option::take) {
-            self.deferrals -= partition.deferred.values().sum::<u32>() as usize;
+            self.waiting_bytes -= partition.waiting_bytes;
             self.waiting.retain(|(_, chain), _| *chain != at);
         }
         self.epoch = self.epoch.wrapping_add(1);
@@ -336,6 +351,6 @@ impl Partitions {
     pub fn bytes(&self) -> usize {
         let places = self.all.capacity() * size_of::<usize>() + self.live.len() * size_of::<Partition>();
         let uncommitted = self.live().map(|(_, partition)| partition.places.capacity() * 16).sum::<usize>();
-        places + uncommitted + self.deferrals * 64
+        places + uncommitted + self.waiting_bytes
     }
 }

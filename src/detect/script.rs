@@ -183,12 +183,8 @@ mod tests {
     fn call(scripts: &Scripts, source: &str) -> Result<Dynamic, String> {
         let functions = scripts.engine.compile(source).unwrap().clone_functions_only();
         let event = AuthEvent { user: Some("x".repeat(10_000).as_str().into()), ..AuthEvent::default() };
-        let owned = Owned {
-            what: OwnedWhat::Event(Box::new(event)),
-            chain: Arc::new("main/auth/3/0".parse::<ChainId>().unwrap()),
-            offset: 7,
-            time: 0,
-        };
+        let chain = Arc::new("main/auth/3/0".parse::<ChainId>().unwrap());
+        let owned = Owned::new(OwnedWhat::Event(Box::new(event)), chain, 7, 0);
         let w = WindowView { names: ["n".into()].into(), values: [Measured::Whole(5)].into() };
         let e = EventView { record: Arc::new(owned), marks: Marks::default() };
         scripts.call(&functions, "decide", &e, &w).map_err(|failure| failure.text)

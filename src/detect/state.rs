@@ -107,11 +107,11 @@ impl Key {
 
     fn bytes(&self) -> usize {
         // 16 bytes for each allocation's own cost
-        let marks: usize =
-            self.marks.iter().filter_map(|mark| mark.waiting.as_ref()).map(|w| w.record.bytes + 96).sum();
-        let dirty = self.dirty.as_ref().map_or(0, |dirty| {
-            size_of::<Dirty>() + dirty.records.iter().map(|record| record.bytes).sum::<usize>() + 32
-        });
+        let marks = self.marks.iter().filter(|mark| mark.waiting.is_some()).count() * (size_of::<Waiting>() + 16);
+        let dirty = self
+            .dirty
+            .as_ref()
+            .map_or(0, |dirty| size_of::<Dirty>() + dirty.records.capacity() * size_of::<Deferred>() + 32);
         size_of::<Self>()
             + self.name.len()
             + self.window.as_ref().map_or(0, |window| window.bytes() + 64)
@@ -227,7 +227,7 @@ impl State {
             return *found;
         }
         let mut key = make();
-        key.returned = self.ghosts.contains(hash);
+        key.returned = self.evicted > 0 && self.ghosts.contains(hash);
         let at = self.allocate(hash);
         let bytes = key.bytes();
         let class = key.class() as u8;

@@ -6,7 +6,14 @@ use crate::{
     position::ChainId,
     record::Rejection,
 };
-use std::{cell::OnceCell, net::IpAddr, sync::Arc};
+use std::{
+    cell::OnceCell,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 /// Names that rules know beside the fields of the event.
 pub(super) const PSEUDO: [&str; 6] =
@@ -163,16 +170,12 @@ impl<'a> Subject<'a> {
 
     /// A copy that lives on its own: for scripts and deferred judgements.
     pub fn to_owned(&self) -> Owned {
-        Owned {
-            what: match self.what {
-                What::Event(event) => OwnedWhat::Event(Box::new(event.clone())),
-                What::Rejection(rejection) => OwnedWhat::Rejection(rejection.clone()),
-                What::Finding(found) => OwnedWhat::Finding(found.clone()),
-            },
-            chain: self.chain.clone(),
-            offset: self.offset,
-            time: self.time,
-        }
+        let what = match self.what {
+            What::Event(event) => OwnedWhat::Event(Box::new(event.clone())),
+            What::Rejection(rejection) => OwnedWhat::Rejection(rejection.clone()),
+            What::Finding(found) => OwnedWhat::Finding(found.clone()),
+        };
+        Owned::new(what, self.chain.clone(), self.offset, self.time)
     }
 }
 
@@ -198,9 +201,29 @@ pub(super) struct Owned {
     pub offset: i64,
     /// When it happened: microseconds since 1970.
     pub time: i64,
+    /// Bytes it takes, about: every rule that lets it wait asks.
+    bytes: usize,
+    /// How many judgements wait with it.
+    waiting: AtomicU32,
 }
 
 impl Owned {
+    /// A record at its position.
+    pub fn new(what: OwnedWhat, chain: Arc<ChainId>, offset: i64, time: i64) -> Self {
+        let bytes = size_of::<Self>() + what.bytes();
+        Self { what, chain, offset, time, bytes, waiting: AtomicU32::new(0) }
+    }
+
+    /// One more judgement waits with it. Whether it is the first.
+    pub fn begin_to_wait(&self) -> bool {
+        self.waiting.fetch_add(1, Relaxed) == 0
+    }
+
+    /// One judgement less waits with it. Whether it was the last.
+    pub fn end_to_wait(&self) -> bool {
+        self.waiting.fetch_sub(1, Relaxed) == 1
+    }
+
     /// The view that rules judge.
     pub fn subject(&self) -> Subject<'_> {
         let what = match &self.what {
@@ -213,14 +236,19 @@ impl Owned {
 
     /// Bytes it takes, about.
     pub fn bytes(&self) -> usize {
-        let texts: usize = match &self.what {
-            OwnedWhat::Event(event) => {
+        self.bytes
+    }
+}
+
+impl OwnedWhat {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => {
                 size_of::<AuthEvent>() + Field::ALL.iter().map(|field| heap(event.get(*field))).sum::<usize>()
             }
-            OwnedWhat::Rejection(rejection) => rejection.detail.len(),
-            OwnedWhat::Finding(found) => found.bytes(),
-        };
-        size_of::<Self>() + texts
+            Self::Rejection(rejection) => rejection.detail.len(),
+            Self::Finding(found) => found.bytes(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     ruleset::RuleSet,
     state::{Key, Mark, Waiting},
 };
+use crate::position::ChainId;
 use std::collections::VecDeque;
 
 /// How many events of one key wait at most: with more, the first is judged on what is known, as if pushed out.
@@ -19,13 +20,12 @@ const MOST_WAITING: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     events: VecDeque<Waiting>,
-    record_bytes: usize,
 }
 
 impl Pending {
     /// Bytes it takes beside itself.
     pub fn bytes(&self) -> usize {
-        self.events.capacity() * size_of::<Waiting>() + self.record_bytes + 32
+        self.events.capacity() * size_of::<Waiting>() + 32
     }
 
     /// How many.
@@ -39,25 +39,25 @@ impl Pending {
     }
 
     fn insert(&mut self, waiting: Waiting) {
-        let order = |w: &Waiting| (w.trigger, w.record.record.chain.clone(), w.record.record.offset);
-        let own = order(&waiting);
-        let at = self.events.partition_point(|other| order(other) < own);
-        self.record_bytes += waiting.record.bytes;
+        fn order(w: &Waiting) -> (i64, &ChainId, i64) {
+            (w.trigger, &w.record.record.chain, w.record.record.offset)
+        }
+        let at = self.events.partition_point(|other| order(other) < order(&waiting));
+        if self.events.is_empty() {
+            self.events.reserve_exact(1); // most keys never see a second one
+        }
         self.events.insert(at, waiting);
     }
 
     /// Takes the first that is due at `low`, if there is one.
     fn take_due(&mut self, low: i64) -> Option<Waiting> {
         let at = self.events.iter().position(|waiting| waiting.due <= low)?;
-        let taken = self.events.remove(at)?;
-        self.record_bytes -= taken.record.bytes;
-        Some(taken)
+        self.events.remove(at)
     }
 
     /// Drops the events of chains that are no longer read here: their next reader judges them.
     pub fn retain(&mut self, is_read: impl Fn(u32) -> bool) {
         self.events.retain(|waiting| is_read(waiting.record.chain));
-        self.record_bytes = self.events.iter().map(|waiting| waiting.record.bytes).sum();
     }
 
     fn has(&self, chain: u32, offset: i64, time: i64) -> bool {
@@ -87,7 +87,7 @@ impl Detector {
         let due = time.max(self.partitions.low).saturating_add(wait);
         let record = Deferred::new(work.owned(), work.chain);
         self.partitions.defer(&record);
-        self.set_wait_timer(due, slot);
+        self.set_wait_timer(wait, due, slot);
         let pending = key.pending.get_or_insert_default();
         pending.insert(Waiting { trigger: time, due, record });
         if pending.len() > MOST_WAITING

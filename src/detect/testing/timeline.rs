@@ -217,7 +217,7 @@ fn raised(
         fields: fields.into(),
         reach: [(chain.clone(), offset, offset)].into(),
     };
-    Arc::new(Owned { what: OwnedWhat::Finding(Arc::new(found)), chain: chain.clone(), offset, time })
+    Arc::new(Owned::new(OwnedWhat::Finding(Arc::new(found)), chain.clone(), offset, time))
 }
 
 /// A record as it is judged, and the chain it comes from.
