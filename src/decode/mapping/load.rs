@@ -88,17 +88,22 @@ fn about(keys: &mut Keys<'_>, read: &mut Read) -> About {
     About { name, product, about: what, reference, secrets, json, text: lines }
 }
 
+/// An offset from UTC, such as `+02:00`.
+pub fn offset(text: &str) -> Option<jiff::tz::Offset> {
+    let (sign, rest) = text.strip_prefix('-').map_or((1, text.strip_prefix('+')), |rest| (-1, Some(rest)));
+    let (hours, minutes) = rest?.split_once(':')?;
+    let two = |text: &str| Some(text).filter(|t| t.len() == 2)?.parse::<u8>().ok().map(i32::from);
+    let (hours, minutes) = (two(hours)?, two(minutes)?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    jiff::tz::Offset::from_seconds(sign * (hours * 60 + minutes) * 60).ok()
+}
+
 /// The zone of times without an offset.
 fn zone(keys: &mut Keys<'_>, read: &mut Read) -> jiff::tz::TimeZone {
     let Some(text) = keys.text("zone", &mut read.source) else { return jiff::tz::TimeZone::UTC };
-    let offset = || {
-        let (sign, rest) = text.strip_prefix('-').map_or((1, text.strip_prefix('+')?), |rest| (-1, rest));
-        let (hours, minutes) = rest.split_once(':')?;
-        let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-        let seconds = Some(sign * (hours * 60 + minutes) * 60).filter(|_| hours < 24 && minutes < 60)?;
-        jiff::tz::Offset::from_seconds(seconds).ok()
-    };
-    match offset() {
+    match offset(text) {
         Some(offset) => offset.to_time_zone(),
         None if text == "UTC" => jiff::tz::TimeZone::UTC,
         None => {

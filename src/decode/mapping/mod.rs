@@ -29,6 +29,7 @@ pub use shipped::{SHIPPED, shipped};
 pub use source::{Problem, Problems};
 
 pub(crate) use load::load;
+pub use load::offset;
 
 use crate::artifact::File;
 
