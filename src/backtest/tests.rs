@@ -80,7 +80,8 @@ fn what_is_no_event_is_counted_and_what_is_no_text_is_an_error() {
     assert_eq!((report.records, report.events, report.rejections), (3, 2, 1));
     assert!(report.to_string().contains("2 events, 1 rejection (not_json 1), 0 opaque"), "{report}");
     let long = format!("\"{}", "x".repeat(crate::decode::MAX_VALUE + 10));
-    let feed = of_lines(vec![("dir/long.ndjson".into(), Cursor::new(long))], &Reading::default(), &Arc::default()).unwrap();
+    let feed =
+        of_lines(vec![("dir/long.ndjson".into(), Cursor::new(long))], &Reading::default(), &Arc::default()).unwrap();
     let error = run(feed, &rules(), &options()).unwrap_err();
     assert!(error.to_string().contains("dir/long.ndjson:1: the line has more than 16 MiB"), "{error}");
 }

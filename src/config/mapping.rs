@@ -41,7 +41,8 @@ impl Choice {
 
 /// The zone of a place (`Europe/Berlin`), `UTC`, or an offset (`+02:00`).
 pub fn zone(text: &str) -> Result<jiff::tz::TimeZone, String> {
-    let wrong = || format!("{text:?} is no zone: write UTC, an offset such as +02:00, or a place such as Europe/Berlin");
+    let wrong =
+        || format!("{text:?} is no zone: write UTC, an offset such as +02:00, or a place such as Europe/Berlin");
     if text.eq_ignore_ascii_case("utc") {
         return Ok(jiff::tz::TimeZone::UTC);
     }

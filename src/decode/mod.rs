@@ -176,17 +176,19 @@ impl Decoder {
             // everything was looked at: what it holds may be kept
             Ok(Said::Unknown(fail)) => self.rejected(&fail, self.kept(raw)),
             Ok(Said::NotAnEvent) => Decoded { outcome: Outcome::Opaque, withheld: self.kept(raw), schema_id: None },
-            Ok(Said::Event) => match builder.finish(chain, raw.offset, self.source.as_deref(), self.tenant.as_deref()) {
-                // everything was looked at: what it holds may be kept
-                Err(fail) => self.rejected(&fail, self.kept(raw)),
-                Ok(mut event) => {
-                    let mut withheld = self.kept(raw);
-                    if self.rules.keep_event_only && self.macs.pseudonymise(&mut event, raw) {
-                        withheld = Some(self.macs.record(codes::WITHHELD_KEEP_EVENT, raw));
+            Ok(Said::Event) => {
+                match builder.finish(chain, raw.offset, self.source.as_deref(), self.tenant.as_deref()) {
+                    // everything was looked at: what it holds may be kept
+                    Err(fail) => self.rejected(&fail, self.kept(raw)),
+                    Ok(mut event) => {
+                        let mut withheld = self.kept(raw);
+                        if self.rules.keep_event_only && self.macs.pseudonymise(&mut event, raw) {
+                            withheld = Some(self.macs.record(codes::WITHHELD_KEEP_EVENT, raw));
+                        }
+                        Decoded { outcome: Outcome::Event(event), withheld, schema_id: None }
                     }
-                    Decoded { outcome: Outcome::Event(event), withheld, schema_id: None }
                 }
-            },
+            }
         };
         Decoded { schema_id, ..decoded }
     }

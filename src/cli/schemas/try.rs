@@ -283,9 +283,10 @@ impl Summary {
     }
 
     fn to_json(&self) -> Value {
-        let kinds = self.kinds.iter().map(|((activity, outcome), count)| {
-            json!({ "activity": activity, "outcome": outcome, "events": count })
-        });
+        let kinds = self
+            .kinds
+            .iter()
+            .map(|((activity, outcome), count)| json!({ "activity": activity, "outcome": outcome, "events": count }));
         let filled: Map<String, Value> =
             self.filled.iter().map(|(field, count)| (field.name().to_owned(), (*count).into())).collect();
         json!({

@@ -33,7 +33,7 @@ pub(super) struct Node<'a> {
     pub content: Content<'a>,
     /// Behind the last node within it.
     pub end: At,
-    /// Whether the mapping asked for it.
+    /// Whether the mapping took it.
     used: Cell<bool>,
 }
 
@@ -177,6 +177,16 @@ impl<'a> Doc<'a> {
 
     /// Calls `each` with what stands at a path: once, or once for each item that `[*]` chose.
     pub fn find(&self, path: &Path, each: &mut dyn FnMut(At)) {
+        self.look(path, &mut |at| {
+            if let Some(node) = self.nodes.get(at) {
+                node.used.set(true);
+            }
+            each(at);
+        });
+    }
+
+    /// The same, for conditions: what is only compared is not used up.
+    fn look(&self, path: &Path, each: &mut dyn FnMut(At)) {
         if !path.own {
             return self.walk(0, path, 0, each);
         }
@@ -195,13 +205,17 @@ impl<'a> Doc<'a> {
         first
     }
 
+    /// The first of them, for conditions.
+    pub fn peek(&self, path: &Path) -> Option<At> {
+        let mut first = None;
+        self.look(path, &mut |at| {
+            first.get_or_insert(at);
+        });
+        first
+    }
+
     fn walk(&self, at: At, path: &Path, step: usize, each: &mut dyn FnMut(At)) {
-        let Some(next) = path.steps.get(step) else {
-            if let Some(node) = self.nodes.get(at) {
-                node.used.set(true);
-            }
-            return each(at);
-        };
+        let Some(next) = path.steps.get(step) else { return each(at) };
         match next {
             Step::Name(id) => {
                 if let Some(child) = self.child(at, *id) {
@@ -254,7 +268,7 @@ impl<'a> Doc<'a> {
         }
     }
 
-    /// Whether the mapping asked for it.
+    /// Whether the mapping took it.
     pub fn is_used(&self, at: At) -> bool {
         self.nodes.get(at).is_some_and(|node| node.used.get())
     }
@@ -290,7 +304,11 @@ impl<'a> Reader<'a, '_, '_> {
                 }
                 let object = start == Start::Object;
                 let node = self.doc.push(id, name, if object { Content::Object } else { Content::Array });
-                if object { self.object(mark, depth)? } else { self.array(mark, depth)? }
+                if object {
+                    self.object(mark, depth)?
+                } else {
+                    self.array(mark, depth)?
+                }
                 self.doc.close(node);
                 return Ok(None);
             }

@@ -169,7 +169,7 @@ impl<'v> Context<'v, '_> {
     /// Whether conditions hold. Groups of patterns are not remembered.
     pub fn holds(&self, when: &When) -> bool {
         let holds = |(path, test): &(_, Test)| {
-            let at = self.doc.first(path);
+            let at = self.doc.peek(path);
             self.passes(at.and_then(|at| self.doc.scalar(at)), at.is_some(), test)
         };
         when.0.iter().any(|all| all.iter().all(holds))
@@ -190,9 +190,7 @@ impl<'v> Context<'v, '_> {
                 let matches = |text: &str| globs.iter().any(|glob| glob.matches(text));
                 scalar.is_none_or(|scalar| !matches(&scalar.to_text().0))
             }
-            Test::Pattern(pattern) => {
-                there && scalar.is_some_and(|scalar| pattern.regex.is_match(&scalar.to_text().0))
-            }
+            Test::Pattern(pattern) => there && scalar.is_some_and(|scalar| pattern.regex.is_match(&scalar.to_text().0)),
         }
     }
 }

@@ -23,8 +23,7 @@ pub(crate) fn load(file: &File) -> Result<Plan, Problems> {
         return Err(source.problems(&file.path).err().unwrap_or(Problems { file: file.path.clone(), list: vec![] }));
     };
     let (source, root) = Source::read(text);
-    let mut read =
-        Read { source, names: Names::new(), dotted: false, tables: Vec::new(), pinned: None };
+    let mut read = Read { source, names: Names::new(), dotted: false, tables: Vec::new(), pinned: None };
     let plan = plan(&mut read, &root);
     let Read { source, .. } = read;
     source.problems(&file.path)?;

@@ -72,7 +72,8 @@ impl Pairs {
             }
         };
         let behind = &rest[length..];
-        let gap = if behind.is_empty() { 0 } else { behind.starts_with(&self.between).then_some(self.between.len())? };
+        let gap =
+            if behind.is_empty() { 0 } else { behind.starts_with(&self.between).then_some(self.between.len())? };
         Some(((Cow::Borrowed(key), value), start + length + gap))
     }
 

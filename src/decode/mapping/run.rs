@@ -32,7 +32,12 @@ pub(in crate::decode) enum Said {
 }
 
 /// Reads a record that is a JSON object.
-pub(in crate::decode) fn read_json(plan: &Plan, zone: &TimeZone, bytes: &[u8], builder: &mut Builder) -> Result<Said, Fail> {
+pub(in crate::decode) fn read_json(
+    plan: &Plan,
+    zone: &TimeZone,
+    bytes: &[u8],
+    builder: &mut Builder,
+) -> Result<Said, Fail> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => return Err(Fail::new(codes::NOT_JSON, "the value is not UTF-8").at(e.valid_up_to())),
@@ -47,7 +52,12 @@ pub(in crate::decode) fn read_json(plan: &Plan, zone: &TimeZone, bytes: &[u8], b
 }
 
 /// Reads a record that is a line of text.
-pub(in crate::decode) fn read_line(plan: &Plan, zone: &TimeZone, bytes: &[u8], builder: &mut Builder) -> Result<Said, Fail> {
+pub(in crate::decode) fn read_line(
+    plan: &Plan,
+    zone: &TimeZone,
+    bytes: &[u8],
+    builder: &mut Builder,
+) -> Result<Said, Fail> {
     let text = String::from_utf8_lossy(bytes);
     if let Cow::Owned(_) = text {
         // who can put a byte into a line must not be able to hide it so
@@ -183,7 +193,7 @@ impl<'p, 'a> Run<'p, 'a, '_, '_> {
     }
 
     fn passes(&mut self, path: &'p Path, test: &'p Test) -> bool {
-        let at = self.doc.first(path);
+        let at = self.doc.peek(path);
         if let Test::Pattern(pattern) = test
             && !pattern.groups.is_empty()
         {
@@ -242,7 +252,8 @@ impl<'p, 'a> Run<'p, 'a, '_, '_> {
                 None => {}
             }
             let name = self.plan.strip.iter().find_map(|strip| path[prefix..].strip_prefix(strip.as_str()));
-            let name = name.map_or(Cow::Borrowed(path.as_str()), |rest| Cow::Owned(format!("{}{rest}", &path[..prefix])));
+            let name =
+                name.map_or(Cow::Borrowed(path.as_str()), |rest| Cow::Owned(format!("{}{rest}", &path[..prefix])));
             if !self.plan.except.iter().any(|glob| glob.matches(&name[prefix..])) {
                 match self.doc.scalar(child) {
                     Some(scalar) => {

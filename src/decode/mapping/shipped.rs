@@ -5,6 +5,7 @@ use crate::artifact::File;
 /// Name and text of each.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
+    ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
 ];
 
 /// A shipped mapping as a file, by its name.

@@ -219,9 +219,7 @@ pub(super) fn texts(item: &Item, what: &str, source: &mut Source) -> Vec<String>
         Value::Text(text) => vec![text.clone()],
         Value::Number(text) => vec![text.clone()],
         Value::Bool(value) => vec![value.to_string()],
-        Value::List(items) if !items.is_empty() => {
-            items.iter().flat_map(|item| texts(item, what, source)).collect()
-        }
+        Value::List(items) if !items.is_empty() => items.iter().flat_map(|item| texts(item, what, source)).collect(),
         _ => {
             source.wrong(item.at, format!("{what} must be a string or a list of strings, not {}", item.kind()));
             Vec::new()

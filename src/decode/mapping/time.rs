@@ -1,10 +1,7 @@
 //! Moments as products write them: RFC 3339, numbers of a known unit, and formats of `strftime`. Times without a year
 //! or an offset are read by the record's own time and the mapping's zone.
 
-use crate::{
-    decode::moment,
-    event::Micros,
-};
+use crate::{decode::moment, event::Micros};
 use jiff::{
     Timestamp,
     fmt::strtime::{self, BrokenDownTime},

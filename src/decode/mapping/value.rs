@@ -2,8 +2,8 @@
 
 use super::{
     load::{check, constant, table},
-    path::{Glob, Id, Names, Path},
     pairs::Pairs,
+    path::{Glob, Id, Names, Path},
     plan::{Candidate, Case, Cells, Get, Pattern, Piece, Table, Test, When},
     source::{Item, Keys, Source, Value, texts},
     time::Time,
