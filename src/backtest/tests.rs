@@ -89,6 +89,6 @@ fn what_is_no_event_is_counted_and_what_is_no_text_is_an_error() {
 #[test]
 fn names_of_files_become_topics() {
     for (name, topic) in [("a/b c.ndjson", "b_c"), ("-", "-"), (".x", "events"), ("..", "events")] {
-        assert_eq!(lines(Cursor::new(""), name, 0).unwrap().chain().topic, topic, "{name}");
+        assert_eq!(lines(Cursor::new(""), name, 0, &Reading::default()).unwrap().chain().topic, topic, "{name}");
     }
 }

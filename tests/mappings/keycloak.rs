@@ -12,7 +12,7 @@ const ADMIN_LOG: &str = include_str!("../data/keycloak/admin-events.log");
 /// 2026-11-21T12:00:00Z
 const CAME: i64 = 1_795_262_400_000;
 /// What the log has and REST has not.
-const LOG_ONLY: [&str; 3] = ["realmName", "authSessionParentId", "authSessionTabId"];
+const LOG_ONLY: [&str; 4] = ["realmName", "authSessionParentId", "authSessionTabId", "code_id"];
 
 fn json_decoder() -> Decoder {
     decoder(shipped("keycloak-event"), false)
@@ -36,6 +36,7 @@ fn comparable(event: &AuthEvent) -> Map<String, Value> {
             attributes.remove(*name);
         });
     }
+    fields.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
     fields
 }
 

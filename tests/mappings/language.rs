@@ -35,7 +35,7 @@ fn mistakes_are_told_with_their_place_and_what_was_meant() {
             "[fields]\ntime = \"t\"\nuser = { from = \"a\", unles = \"x\" }\n",
             "\"unles\" is unknown: did you mean `unless`?",
         ),
-        ("[fields]\ntime = { from = \"t\", time = \"iso\" }\n", "test.toml:7:28: \"iso\" is no form of time"),
+        ("[fields]\ntime = { from = \"t\", time = \"iso\" }\n", "test.toml:7:29: \"iso\" is no form of time"),
         (
             "[fields]\ntime = \"t\"\nfactor = { from = \"f\", table = \"x\" }\n[tables.y]\na = \"OTP\"\n",
             "there is no table",

@@ -317,14 +317,7 @@ fn lookup(item: &Item, read: &mut Read) -> Option<Lookup> {
         read.source.wrong(item.at, "on is missing: the path of the value to look up");
         return None;
     };
-    let shown = match &on.value {
-        Value::Text(text) => text.clone(),
-        Value::Table(entries) => match entries.first().map(|entry| &entry.item.value) {
-            Some(Value::Text(text)) => text.clone(),
-            _ => String::new(),
-        },
-        _ => String::new(),
-    };
+    let shown = shown(on);
     let on = read.candidates(on, None);
     let table = keys.get("table").and_then(|table| read.table(table));
     keys.done(&mut read.source);
@@ -345,6 +338,17 @@ fn lookup(item: &Item, read: &mut Read) -> Option<Lookup> {
         return None;
     };
     Some(Lookup { on, shown, table, field })
+}
+
+/// What is looked up, in the words of the file: of several candidates the last, which is the record's own name where the
+/// others are texts that were taken apart.
+fn shown(on: &Item) -> String {
+    match &on.value {
+        Value::Text(text) => text.clone(),
+        Value::List(items) => items.last().map(shown).unwrap_or_default(),
+        Value::Table(entries) => entries.first().map(|entry| shown(&entry.item)).unwrap_or_default(),
+        Value::Bool(_) | Value::Number(_) => String::new(),
+    }
 }
 
 /// What is kept of values that the mapping does not ask for: the prefix of such attributes, beginnings of paths that

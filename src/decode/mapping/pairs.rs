@@ -22,10 +22,13 @@ pub(super) struct Pairs {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found<'a> {
     /// Each key once: what stands first counts, so that what a user sends later in the line forges nothing.
-    pub pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub pairs: Vec<Pair<'a>>,
     /// Where the text could be read in more than one way, or in none: what follows was left alone.
     pub unclear: Option<Range<usize>>,
 }
+
+/// A key and its value.
+pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Pairs of a line; of more the rest is left alone.
 const MAX_PAIRS: usize = 512;
@@ -56,7 +59,7 @@ impl Pairs {
     }
 
     /// The next pair, and how many bytes it and what stands behind it take.
-    fn pair<'a>(&self, text: &'a str) -> Option<((Cow<'a, str>, Cow<'a, str>), usize)> {
+    fn pair<'a>(&self, text: &'a str) -> Option<(Pair<'a>, usize)> {
         let equals = text.find(&self.equals)?;
         let key = text[..equals].trim();
         if key.is_empty() || key.contains(char::is_whitespace) || key.contains(&self.between) {

@@ -114,7 +114,12 @@ impl<'p, 'a> Run<'p, 'a, '_, '_> {
             return Ok(());
         }
         let text = step.from.iter().find_map(|path| self.doc.text(self.doc.first(path)?));
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(()) };
+        let Some(text) = text else { return Ok(()) };
+        // shippers leave the end of the line in
+        let text = cut(&text, 0..text.trim_end_matches(['\r', '\n']).len());
+        if text.is_empty() {
+            return Ok(());
+        }
         match &step.how {
             How::Patterns(patterns) => {
                 let _ = patterns.iter().any(|pattern| self.capture(pattern, &text));
@@ -161,6 +166,7 @@ impl<'p, 'a> Run<'p, 'a, '_, '_> {
     }
 
     /// Remembers the groups of a pattern, if it matches.
+    #[allow(clippy::ptr_arg)] // what is cut out of a borrowed text is borrowed from the record, not from here
     fn capture(&mut self, pattern: &Pattern, text: &Cow<'a, str>) -> bool {
         let Some(captures) = pattern.regex.captures(text) else { return false };
         for (place, id, _) in &pattern.groups {
