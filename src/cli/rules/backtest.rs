@@ -33,8 +33,9 @@ Examples:
   authseal rules backtest --mapping sshd --record-time 2025-12-31 /var/log/auth.log
 
 A store is a folder or s3://BUCKET[/PREFIX], as for `authseal verify`; a file holds one JSON object a line, with the
-canonical field names (docs/input.md), or with --mapping what another product writes (docs/mappings.md). Findings are no failure: the exit code is 0. The report goes to stdout and is the
-same each time; how long it took goes to stderr.";
+canonical field names (docs/input.md), or with --mapping what another product writes (docs/mappings.md).
+Findings are no failure: the exit code is 0. The report goes to stdout and is the same each time; how long it took goes
+to stderr.";
 
 /// What the command is told.
 #[derive(Debug, clap::Args)]

@@ -340,8 +340,8 @@ fn lookup(item: &Item, read: &mut Read) -> Option<Lookup> {
     Some(Lookup { on, shown, table, field })
 }
 
-/// What is looked up, in the words of the file: of several candidates the last, which is the record's own name where the
-/// others are texts that were taken apart.
+/// What is looked up, in the words of the file: of several candidates the last, which is the record's own name where
+/// the others are texts that were taken apart.
 fn shown(on: &Item) -> String {
     match &on.value {
         Value::Text(text) => text.clone(),
