@@ -69,12 +69,11 @@ fn map(rest: &str) -> Decoder {
 #[test]
 fn products_that_are_not_shipped_can_be_expressed() {
     // a sign-in to the AWS console in CloudTrail
-    let cloudtrail = map(
-        "[fields]\ntime = \"eventTime\"\nuser = \"userIdentity.userName\"\nsrc_ip = \"sourceIPAddress\"\n\
+    let cloudtrail =
+        map("[fields]\ntime = \"eventTime\"\nuser = \"userIdentity.userName\"\nsrc_ip = \"sourceIPAddress\"\n\
          is_mfa = { from = \"additionalEventData.MFAUsed\", table = { Yes = true, No = false } }\n\
          outcome = { from = \"responseElements.ConsoleLogin\", table = \"outcomes\" }\n\
-         activity = { value = \"LOGON\" }\n[tables.outcomes]\nSuccess = \"SUCCESS\"\nFailure = \"FAILURE\"\n",
-    );
+         activity = { value = \"LOGON\" }\n[tables.outcomes]\nSuccess = \"SUCCESS\"\nFailure = \"FAILURE\"\n");
     let record = json!({"eventTime": "2025-12-10T06:55:48Z", "eventName": "ConsoleLogin",
         "userIdentity": {"type": "IAMUser", "userName": "ann"}, "sourceIPAddress": "192.0.2.1",
         "additionalEventData": {"MFAUsed": "Yes"}, "responseElements": {"ConsoleLogin": "Failure"}});
