@@ -77,6 +77,11 @@ pub(super) fn format_of(
         check.missing(&setting, &format!("how lines are understood: one of {}, or a file", names.join(", ")));
         return None;
     };
+    // first, so that one run tells of it too
+    let zone = settings.zone.as_deref().map(zone).transpose().unwrap_or_else(|message| {
+        check.wrong(&format!("{at}.zone"), message);
+        None
+    });
     let file = match Choice::parse(name) {
         Ok(Choice::Shipped(file)) => file,
         Ok(Choice::Path(path)) => own(&path, &setting, known, check)?,
@@ -101,13 +106,6 @@ pub(super) fn format_of(
         }
         Ok(_) => {}
     }
-    let zone = match settings.zone.as_deref().map(zone).transpose() {
-        Ok(zone) => zone,
-        Err(message) => {
-            check.wrong(&format!("{at}.zone"), message);
-            return None;
-        }
-    };
     Some(Format::Mapped { mapping: file, text, zone })
 }
 
