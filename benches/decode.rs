@@ -113,7 +113,56 @@ fn formats() -> Vec<(&'static str, Format, Vec<u8>)> {
             [&[0xc3, 1], &id[..], &canonical].concat(),
         ),
         ("json", Format::Json, json()),
+        ("mapping, json of Keycloak", mapped("keycloak-event", false), KEYCLOAK_JSON.into()),
+        ("mapping, log line of Keycloak", mapped("keycloak-event", true), KEYCLOAK_LINE.into()),
+        ("mapping, line of sshd", mapped("sshd", true), SSHD_LINE.into()),
     ]
+}
+
+/// What products write: an ordinary failed logon.
+const KEYCLOAK_JSON: &str = concat!(
+    r#"{"id":"00eaab4c-e261-4a31-b313-800bccfcca17","time":1765349748579,"type":"LOGIN_ERROR","realmId":"ad"#,
+    r#"a3450a-280e-4cab-896f-2f1566713504","clientId":"app","userId":"524b0452-de7d-402f-883b-79bd2a5391f7""#,
+    r#","ipAddress":"127.0.0.1","error":"invalid_user_credentials","details":{"auth_method":"openid-connect"#,
+    r#"","grant_type":"password","client_auth_method":"client-secret","username":"alice"}}"#,
+);
+const KEYCLOAK_LINE: &str = concat!(
+    r#"2025-12-10 06:55:48,583 WARN  [org.keycloak.events] (executor-thread-1) type="LOGIN_ERROR", realmId="#,
+    r#""ada3450a-280e-4cab-896f-2f1566713504", realmName="authseal", clientId="app", userId="524b0452-de7d-"#,
+    r#"402f-883b-79bd2a5391f7", ipAddress="127.0.0.1", error="invalid_user_credentials", auth_method="openi"#,
+    r#"d-connect", grant_type="password", client_auth_method="client-secret", username="alice""#,
+);
+const SSHD_LINE: &str =
+    "Dec 10 06:55:48 LabSZ sshd[24200]: Failed password for invalid user webmaster from 173.234.31.186 port 38926 ssh2";
+
+fn mapped(name: &str, text: bool) -> Format {
+    Format::Mapped { mapping: authseal::decode::mapping::shipped(name).unwrap(), text, zone: None }
+}
+
+/// What a program of one's own would do with serde_json: read the JSON into values, and look twelve of them up.
+fn lookups(c: &mut Criterion) {
+    let paths = [
+        "/id",
+        "/time",
+        "/type",
+        "/realmId",
+        "/clientId",
+        "/userId",
+        "/sessionId",
+        "/ipAddress",
+        "/error",
+        "/details/auth_method",
+        "/details/grant_type",
+        "/details/username",
+    ];
+    let mut group = c.benchmark_group("serde_json reads values");
+    group.throughput(Throughput::Elements(1));
+    let read = || -> Vec<Option<String>> {
+        let value: serde_json::Value = serde_json::from_str(black_box(KEYCLOAK_JSON)).unwrap();
+        paths.iter().map(|path| value.pointer(path)?.as_str().map(str::to_owned)).collect()
+    };
+    group.bench_function("json of Keycloak, and 12 lookups", |b| b.iter(|| black_box(read())));
+    group.finish();
 }
 
 fn decode(c: &mut Criterion) {
@@ -150,5 +199,5 @@ fn oracle(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, oracle);
+criterion_group!(benches, decode, oracle, lookups);
 criterion_main!(benches);

@@ -43,6 +43,8 @@ metrics! {
         "Bytes of keys, headers and values received, by topic and partition.";
     Counter REJECTIONS = "authseal_rejections_total",
         "Records that are no event, by topic and code.";
+    Counter UNMAPPED = "authseal_unmapped_total",
+        "Values that the topic's mapping does not know, by topic and field.";
     Counter WITHHELD = "authseal_withheld_total",
         "Values that were not kept, by topic and code.";
     Counter GAP_OFFSETS = "authseal_gap_offsets_total",

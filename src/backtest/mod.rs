@@ -18,7 +18,7 @@ mod segments;
 mod tests;
 
 pub use feed::{Feed, Record};
-pub use ndjson::{lines, of_lines};
+pub use ndjson::{Reading, lines, of_lines};
 pub use report::{FindingSample, Report, RuleReport};
 pub use run::run;
 pub use segments::of_store;

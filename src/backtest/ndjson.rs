@@ -1,4 +1,5 @@
-//! Events from text: one JSON object a line with the canonical field names (docs/input.md).
+//! Events from text: one JSON object a line with the canonical field names (docs/input.md), or the records of another
+//! product through a mapping (docs/mappings.md).
 
 use super::{
     Progress,
@@ -8,12 +9,27 @@ use crate::{
     decode::{Decoder, Format, MAX_VALUE, TopicSpec},
     error::{Error, Kind, Result},
     position::ChainId,
-    record::{Outcome, RawRecord},
+    record::{Outcome, RawRecord, TimestampType},
 };
 use std::{
     io::{BufRead, Read},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
+
+/// How the lines of a file are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Canonical JSON, or a mapping.
+    pub format: Format,
+    /// The time that each record is taken to have, in milliseconds since 1970: times without a year are read by it.
+    pub record_time: Option<i64>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { format: Format::Json, record_time: None }
+    }
+}
 
 /// Reads the events of a text. The offset of each is the number of its line, from 1; the topic is the name of the file.
 pub struct Lines<R> {
@@ -23,12 +39,13 @@ pub struct Lines<R> {
     decoder: Decoder,
     line: i64,
     time: i64,
+    record_time: Option<i64>,
 }
 
 /// The records of a text. `place` tells several files of the same name apart.
-pub fn lines<R: BufRead>(reader: R, name: &str, place: u32) -> Result<Lines<R>> {
+pub fn lines<R: BufRead>(reader: R, name: &str, place: u32, reading: &Reading) -> Result<Lines<R>> {
     let spec = TopicSpec {
-        format: Format::Json,
+        format: reading.format.clone(),
         source: None,
         tenant: None,
         keep_event_only: false,
@@ -45,7 +62,7 @@ pub fn lines<R: BufRead>(reader: R, name: &str, place: u32) -> Result<Lines<R>> 
     let chain = Arc::new(ChainId { cluster: "file".into(), topic, partition: place, incarnation: 0 });
     // nothing is kept, so nothing has to be told apart by a secret
     let decoder = Decoder::new(spec, &[0; 32])?;
-    Ok(Lines { reader, name: name.into(), chain, decoder, line: 0, time: 0 })
+    Ok(Lines { reader, name: name.into(), chain, decoder, line: 0, time: 0, record_time: reading.record_time })
 }
 
 impl<R: BufRead> Lines<R> {
@@ -75,8 +92,11 @@ impl<R: BufRead> Lines<R> {
                 break;
             }
         }
-        let value = line.trim_ascii().to_vec();
-        let raw = RawRecord { offset: self.line, timestamp: -1, value: Some(value.into()), ..RawRecord::default() };
+        let value = line.trim_ascii_end().to_vec();
+        let mut raw = RawRecord { offset: self.line, timestamp: -1, value: Some(value.into()), ..RawRecord::default() };
+        if let Some(time) = self.record_time {
+            (raw.timestamp, raw.timestamp_type) = (time, TimestampType::CreateTime);
+        }
         let outcome = self.decoder.decode(&self.chain, &raw).outcome;
         if let Outcome::Event(event) = &outcome {
             self.time = event.time.millis();
@@ -88,11 +108,15 @@ impl<R: BufRead> Lines<R> {
 
 /// The events of files, each by its name. A file is a lane of its own: what is out of order in it comes as it stands
 /// there.
-pub fn of_lines<R: BufRead + Send + 'static>(files: Vec<(String, R)>, progress: &Arc<Progress>) -> Result<Feed> {
+pub fn of_lines<R: BufRead + Send + 'static>(
+    files: Vec<(String, R)>,
+    reading: &Reading,
+    progress: &Arc<Progress>,
+) -> Result<Feed> {
     let mut feed = Feed::new();
     progress.sources.store(files.len() as u64, Relaxed);
     for (place, (name, reader)) in (0..).zip(files) {
-        let mut lines = lines(reader, &name, place)?;
+        let mut lines = lines(reader, &name, place, reading)?;
         let progress = progress.clone();
         feed.lane(&name, move |out: &mut Out| {
             while let Some((record, bytes)) = lines.next()? {

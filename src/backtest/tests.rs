@@ -29,7 +29,7 @@ fn line(seconds: i64, user: &str, ip: &str) -> String {
 
 fn judged(files: &[String], options: &Options) -> Report {
     let files = files.iter().enumerate().map(|(n, text)| (format!("f{n}.ndjson"), Cursor::new(text.clone())));
-    run(of_lines(files.collect(), &options.progress).unwrap(), &rules(), options).unwrap()
+    run(of_lines(files.collect(), &Reading::default(), &options.progress).unwrap(), &rules(), options).unwrap()
 }
 
 #[test]
@@ -80,7 +80,8 @@ fn what_is_no_event_is_counted_and_what_is_no_text_is_an_error() {
     assert_eq!((report.records, report.events, report.rejections), (3, 2, 1));
     assert!(report.to_string().contains("2 events, 1 rejection (not_json 1), 0 opaque"), "{report}");
     let long = format!("\"{}", "x".repeat(crate::decode::MAX_VALUE + 10));
-    let feed = of_lines(vec![("dir/long.ndjson".into(), Cursor::new(long))], &Arc::default()).unwrap();
+    let feed =
+        of_lines(vec![("dir/long.ndjson".into(), Cursor::new(long))], &Reading::default(), &Arc::default()).unwrap();
     let error = run(feed, &rules(), &options()).unwrap_err();
     assert!(error.to_string().contains("dir/long.ndjson:1: the line has more than 16 MiB"), "{error}");
 }
@@ -88,6 +89,6 @@ fn what_is_no_event_is_counted_and_what_is_no_text_is_an_error() {
 #[test]
 fn names_of_files_become_topics() {
     for (name, topic) in [("a/b c.ndjson", "b_c"), ("-", "-"), (".x", "events"), ("..", "events")] {
-        assert_eq!(lines(Cursor::new(""), name, 0).unwrap().chain().topic, topic, "{name}");
+        assert_eq!(lines(Cursor::new(""), name, 0, &Reading::default()).unwrap().chain().topic, topic, "{name}");
     }
 }

@@ -10,10 +10,12 @@ pub mod demo;
 pub mod exit;
 pub mod keys;
 mod letters_select;
+mod mapping;
 mod reload;
 pub mod rules;
 pub mod rules_import;
 pub mod run;
+pub mod schemas;
 pub mod verify;
 pub mod wire;
 
@@ -72,6 +74,8 @@ enum Command {
     Keys(keys::Args),
     /// Write, check, test, explain, backtest, list and import rules
     Rules(rules::Args),
+    /// List the mappings of other products' records, and try them on a file
+    Schemas(schemas::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),
     /// Open the next incarnation of chains whose topic is another one than before
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => quiet(&cli.logging).and_then(|()| verify::main(&args)),
         Command::Keys(args) => quiet(&cli.logging).and_then(|()| keys::main(args)),
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
+        Command::Schemas(args) => quiet(&cli.logging).and_then(|()| schemas::main(args)),
         Command::DeadLetters(args) => quiet(&cli.logging).and_then(|()| dead_letters::main(args)),
         Command::Chain(args) => quiet(&cli.logging).and_then(|()| chain::main(args)),
         Command::Config(args) => quiet(&cli.logging).and_then(|()| config::main(args)),

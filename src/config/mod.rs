@@ -7,6 +7,7 @@
 mod check;
 mod de;
 mod kafka;
+mod mapping;
 mod problem;
 mod render;
 mod resolve;
@@ -18,6 +19,7 @@ mod tree;
 mod units;
 
 pub use kafka::Kafka;
+pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
 pub use problem::{Origin, Problem, Problems};
 pub(crate) use resolve::check_origin;
 pub use secret::{Key32, Secret};

@@ -83,6 +83,9 @@ fn topic(topic: &Topic) -> Value {
             ("single-object", schemas.iter().map(|file| Value::from(file.path.clone())).collect())
         }
         Format::Json => ("json", Value::Null),
+        Format::Mapped { mapping, text, .. } => {
+            (if *text { "text" } else { "json" }, json!({ "mapping": mapping.path }))
+        }
         Format::Opaque => ("opaque", Value::Null),
     };
     let start = match topic.start {

@@ -58,6 +58,8 @@ pub(super) struct TopicSettings {
     pub format: Option<FormatName>,
     pub schema: Option<PathBuf>,
     pub schemas: Option<Schemas>,
+    pub mapping: Option<String>,
+    pub zone: Option<String>,
     pub source: Option<String>,
     pub tenant: Option<String>,
     pub keep: Option<Keep>,
@@ -75,6 +77,7 @@ pub(super) enum FormatName {
     Confluent,
     SingleObject,
     Json,
+    Text,
     Opaque,
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     check::Check,
+    mapping,
     settings::{FormatName, Gaps, Keep, Schemas, TopicSettings},
 };
 use crate::{
@@ -65,7 +66,7 @@ pub(super) fn resolve(settings: Vec<TopicSettings>, own: &OwnTopics<'_>, check: 
 }
 
 /// Schema files read so far, by the name they get in `artifacts/`.
-type Known = BTreeMap<String, File>;
+pub(super) type Known = BTreeMap<String, File>;
 
 fn topic(
     settings: TopicSettings,
@@ -83,7 +84,7 @@ fn topic(
         Some(_) => {}
     }
     if settings.format.is_none() {
-        check.missing(&setting("format"), "one of avro, confluent, single-object, json, opaque");
+        check.missing(&setting("format"), "one of avro, confluent, single-object, json, text, opaque");
     }
     let start = start_of(settings.start.as_deref(), &setting("start"), check);
     let (name, format) = (settings.name.clone()?, settings.format?);
@@ -94,6 +95,7 @@ fn topic(
             ("keep", settings.keep.is_some()),
             ("secret_fields", !settings.secret_fields.is_empty()),
             ("partitioned_by", !settings.partitioned_by.is_empty()),
+            ("mapping", settings.mapping.is_some()),
         ];
         for (name, _) in unused.iter().filter(|(_, set)| *set) {
             check.wrong(&setting(name), "has no effect on an opaque topic, which is sealed as it is: take it out");
@@ -152,6 +154,7 @@ fn format_of(
     if settings.schemas.is_some() && !matches!(name, FormatName::Confluent | FormatName::SingleObject) {
         check.wrong(&many, "belongs to the formats confluent and single-object");
     }
+    mapping::check_unused(name, settings, at, check);
     Some(match name {
         FormatName::Avro => Format::Avro {
             schema: match &settings.schema {
@@ -192,7 +195,8 @@ fn format_of(
             }
             Format::SingleObject { schemas }
         }
-        FormatName::Json => Format::Json,
+        FormatName::Json if settings.mapping.is_none() => Format::Json,
+        FormatName::Json | FormatName::Text => mapping::format_of(name, settings, at, known, check)?,
         FormatName::Opaque => Format::Opaque,
     })
 }
@@ -224,7 +228,7 @@ fn schema(path: &Path, setting: &str, fallback: &str, known: &mut Known, check: 
 
 /// The name of a schema among the artifacts: a relative path as it was written, of others the last part, so that
 /// the evidence says nothing about the machine it was sealed on.
-fn artifact_name(path: &Path) -> Option<String> {
+pub(super) fn artifact_name(path: &Path) -> Option<String> {
     let parts: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
     let inside = parts.components().all(|part| matches!(part, Component::Normal(_)));
     let shown = if inside { parts.as_path() } else { Path::new(parts.file_name()?) };

@@ -56,6 +56,8 @@ pub(crate) struct Builder<'d> {
     rules: &'d Rules,
     /// The first moment that is too late.
     end: Micros,
+    /// The record's own time, if Kafka gave one that can be.
+    record_time: Option<Micros>,
     /// Fields that were given but could not be read: bit by place.
     unreadable: u64,
     has_time: bool,
@@ -72,7 +74,8 @@ impl<'d> Builder<'d> {
         Self {
             event: Box::default(),
             rules,
-            end: end_of_time(raw),
+            end: record_time(raw).map_or(moment::END, end_of_time),
+            record_time: record_time(raw),
             unreadable: 0,
             has_time: false,
             bad_time: None,
@@ -85,6 +88,16 @@ impl<'d> Builder<'d> {
     /// What the topic forbids.
     pub fn rules(&self) -> &'d Rules {
         self.rules
+    }
+
+    /// The record's own time, if Kafka gave one that can be.
+    pub fn record_time(&self) -> Option<Micros> {
+        self.record_time
+    }
+
+    /// Keeps a text that could not be read under a name of our own.
+    pub fn put_raw(&mut self, name: &'static str, text: &str) {
+        self.event.attributes.insert(name, shorten(text, MAX_RAW).as_ref());
     }
 
     /// How values of fields that the event does not have are kept: not at all where the bytes may carry live secrets.
@@ -437,16 +450,16 @@ impl<'d> Builder<'d> {
     }
 }
 
-/// An event may not be later than this.
-fn end_of_time(raw: &RawRecord) -> Micros {
-    let sane = |millis: i64| millis.checked_mul(1000).filter(|micros| (0..moment::END.0).contains(micros));
-    match (raw.timestamp_type, sane(raw.timestamp)) {
-        (TimestampType::CreateTime | TimestampType::LogAppendTime, Some(micros)) => {
-            // just 24 hours later is still accepted
-            Micros((micros + moment::AHEAD + 1).min(moment::END.0))
-        }
-        _ => moment::END,
-    }
+/// The record's own time, if Kafka gave one that lies from 1970 to 2999.
+fn record_time(raw: &RawRecord) -> Option<Micros> {
+    let given = matches!(raw.timestamp_type, TimestampType::CreateTime | TimestampType::LogAppendTime);
+    let micros = raw.timestamp.checked_mul(1000).filter(|micros| given && (0..moment::END.0).contains(micros));
+    micros.map(Micros)
+}
+
+/// An event may not be later than this: just 24 hours after the record is still accepted.
+fn end_of_time(record: Micros) -> Micros {
+    Micros((record.0 + moment::AHEAD + 1).min(moment::END.0))
 }
 
 fn long_of(field: Field, value: &Scalar) -> Option<i64> {

@@ -22,6 +22,8 @@ pub const TRAILING_BYTES: &str = "trailing_bytes";
 pub const NOT_JSON: &str = "not_json";
 /// JSON, but of a form that cannot be read in one way only.
 pub const JSON_FORM: &str = "json_form";
+/// A record of no kind that the topic's mapping knows.
+pub const UNMAPPED: &str = "unmapped";
 /// No time.
 pub const MISSING_TIME: &str = "missing_time";
 /// A time that cannot be.
@@ -104,6 +106,12 @@ pub const ALL: &[Code] = &[
         "the value is JSON, but not one object, or an object in it has a name twice or more than 10,000, or it nests \
          deeper than 64",
         "send one object a message, each name once",
+    ),
+    code(
+        UNMAPPED,
+        "the record is of no kind that the topic's mapping knows",
+        "add an [[event]] to the mapping (`authseal schemas try` shows the effect), then \
+         `authseal dead-letters replay --code unmapped`",
     ),
     code(MISSING_TIME, "the event has no time", "send `time`, or map the field that carries it"),
     code(

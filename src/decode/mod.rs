@@ -9,6 +9,7 @@ pub mod codes;
 mod fail;
 mod guard;
 mod json;
+pub mod mapping;
 mod moment;
 mod path;
 mod place;
@@ -32,6 +33,7 @@ use crate::{
 use build::Builder;
 use fail::{Fail, Show};
 use guard::{Found, Rules, scan};
+use mapping::Said;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -66,6 +68,15 @@ pub enum Format {
     },
     /// JSON with the canonical field names.
     Json,
+    /// What another product writes, read through a mapping.
+    Mapped {
+        /// The mapping file.
+        mapping: File,
+        /// Whether records are lines of text; else they are JSON objects.
+        text: bool,
+        /// The zone of times without an offset, if not the one that the mapping names.
+        zone: Option<jiff::tz::TimeZone>,
+    },
     /// Sealed as it is.
     Opaque,
 }
@@ -162,17 +173,22 @@ impl Decoder {
         let (schema_id, read) = self.wire.read(value, &mut builder);
         let decoded = match read {
             Err(fail) => self.unreadable(fail, raw, value, schema_id.as_deref()),
-            Ok(()) => match builder.finish(chain, raw.offset, self.source.as_deref(), self.tenant.as_deref()) {
-                // everything was looked at: what it holds may be kept
-                Err(fail) => self.rejected(&fail, self.kept(raw)),
-                Ok(mut event) => {
-                    let mut withheld = self.kept(raw);
-                    if self.rules.keep_event_only && self.macs.pseudonymise(&mut event, raw) {
-                        withheld = Some(self.macs.record(codes::WITHHELD_KEEP_EVENT, raw));
+            // everything was looked at: what it holds may be kept
+            Ok(Said::Unknown(fail)) => self.rejected(&fail, self.kept(raw)),
+            Ok(Said::NotAnEvent) => Decoded { outcome: Outcome::Opaque, withheld: self.kept(raw), schema_id: None },
+            Ok(Said::Event) => {
+                match builder.finish(chain, raw.offset, self.source.as_deref(), self.tenant.as_deref()) {
+                    // everything was looked at: what it holds may be kept
+                    Err(fail) => self.rejected(&fail, self.kept(raw)),
+                    Ok(mut event) => {
+                        let mut withheld = self.kept(raw);
+                        if self.rules.keep_event_only && self.macs.pseudonymise(&mut event, raw) {
+                            withheld = Some(self.macs.record(codes::WITHHELD_KEEP_EVENT, raw));
+                        }
+                        Decoded { outcome: Outcome::Event(event), withheld, schema_id: None }
                     }
-                    Decoded { outcome: Outcome::Event(event), withheld, schema_id: None }
                 }
-            },
+            }
         };
         Decoded { schema_id, ..decoded }
     }

@@ -34,6 +34,21 @@ impl<'a> Scalar<'a> {
         Self::Text(Cow::Owned(text))
     }
 
+    /// The same, independent of the record. Numbers become their texts, which are read like them.
+    pub fn into_owned<'b>(self) -> Scalar<'b> {
+        match self {
+            Self::Null => Scalar::Null,
+            Self::Bool(value) => Scalar::Bool(value),
+            Self::Long(value) => Scalar::Long(value),
+            Self::Float(value) => Scalar::Float(value),
+            Self::Double(value) => Scalar::Double(value),
+            Self::Moment(micros) => Scalar::Moment(micros),
+            Self::Number(text) | Self::Symbol(text) => Scalar::owned(text.to_owned()),
+            Self::Text(text) => Scalar::owned(text.into_owned()),
+            Self::Bytes(_) => Scalar::owned(self.to_text().0.into_owned()),
+        }
+    }
+
     /// As a string: what attributes hold, and fields of type string. Bytes that are no UTF-8 in base64, and false.
     pub fn to_text(&self) -> (Cow<'_, str>, bool) {
         let text: Cow<str> = match self {

@@ -7,6 +7,7 @@ use super::{
     fail::Fail,
     guard::{Mark, Rules},
     json,
+    mapping::{self, Said},
     plan::Plan,
     run,
 };
@@ -34,7 +35,16 @@ pub(super) enum Wire {
     Confluent(BTreeMap<u32, Plan>),
     SingleObject(BTreeMap<u64, Plan>),
     Json,
+    Mapped(Box<Mapped>),
     Opaque,
+}
+
+/// A mapping, and how it is used here.
+pub(super) struct Mapped {
+    plan: mapping::Plan,
+    /// Records are lines of text, not JSON.
+    text: bool,
+    zone: jiff::tz::TimeZone,
 }
 
 impl Wire {
@@ -61,26 +71,43 @@ impl Wire {
                 (Self::SingleObject(by_fingerprint(&files, rules)?), files)
             }
             Format::Json => (Self::Json, vec![canonical()]),
+            Format::Mapped { mapping, text, zone } => {
+                let plan = mapping::load(mapping).map_err(|problems| Error::config(problems.to_string()))?;
+                let about = plan.about();
+                if !(if *text { about.text } else { about.json }) {
+                    let (wanted, has) = if *text { ("text", "json") } else { ("json", "text") };
+                    let what = format!("the mapping {} reads {has}, not {wanted}: set the topic's format", about.name);
+                    return Err(Error::config(what));
+                }
+                let zone = zone.clone().unwrap_or_else(|| plan.zone().clone());
+                // the event's own fields are part of what is in force
+                (Self::Mapped(Box::new(Mapped { plan, text: *text, zone })), vec![canonical(), mapping.clone()])
+            }
             Format::Opaque => (Self::Opaque, Vec::new()),
         })
     }
 
     /// Reads a value into an event. Also the schema id that the value names, whether it is known or not.
-    pub fn read(&self, value: &[u8], builder: &mut Builder) -> (Option<Text>, Result<(), Fail>) {
-        match self {
+    pub fn read(&self, value: &[u8], builder: &mut Builder) -> (Option<Text>, Result<Said, Fail>) {
+        let (id, read) = match self {
+            Self::Mapped(mapped) if mapped.text => {
+                return (None, mapping::read_line(&mapped.plan, &mapped.zone, value, builder));
+            }
+            Self::Mapped(mapped) => return (None, mapping::read_json(&mapped.plan, &mapped.zone, value, builder)),
             Self::Avro(plan) => (None, run::run(plan, value, 0, builder)),
             Self::Confluent(plans) => read_confluent(plans, value, builder),
             Self::SingleObject(plans) => read_single_object(plans, value, builder),
             Self::Json => (None, json::read(value, builder)),
             Self::Opaque => (None, Ok(())),
-        }
+        };
+        (id, read.map(|()| Said::Event))
     }
 
     /// The withheld code of bytes that do not decode and could hold what must not be kept, without any trace of it:
     /// names stand in the schema, not in the bytes. JSON names what it holds.
     pub fn may_hold(&self, schema_id: Option<&str>, rules: &Rules) -> Option<&'static str> {
         let mark = match self {
-            Self::Json | Self::Opaque => return None,
+            Self::Json | Self::Mapped(_) | Self::Opaque => return None,
             Self::Avro(plan) => plan.marked,
             Self::Confluent(plans) => match schema_id.and_then(|id| plans.get(&id.parse().ok()?)) {
                 Some(plan) => plan.marked,

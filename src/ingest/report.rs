@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     detect::Finding,
+    event::Field,
     manifest::{Manifest, SegmentKind},
     position::TopicPartition,
     record::{Decoded, GapCause, Outcome, RawRecord},
@@ -49,7 +50,15 @@ impl Meter {
     pub fn record(&self, raw: &RawRecord, decoded: &Decoded) {
         self.bytes.increment(raw.size() as u64);
         match &decoded.outcome {
-            Outcome::Event(_) => self.events.increment(1),
+            Outcome::Event(event) => {
+                self.events.increment(1);
+                // the names of fields are the only labels: who sends quality of their own makes no new ones
+                for entry in &event.quality {
+                    if let Some(field) = entry.strip_suffix(":unmapped").and_then(Field::from_name) {
+                        counter!(UNMAPPED, "topic" => self.topic.clone(), "field" => field.name()).increment(1);
+                    }
+                }
+            }
             Outcome::Opaque => self.opaque.increment(1),
             Outcome::Rejection(rejection) => {
                 self.rejections.increment(1);

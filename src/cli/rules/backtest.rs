@@ -5,6 +5,7 @@ use crate::{
     backtest::{self, Options, Progress},
     cli::{
         exit::{self, Failure},
+        mapping::{MappingArgs, moment},
         print, print_json, verify,
     },
     config::duration as parse_duration,
@@ -28,10 +29,13 @@ Examples:
   authseal rules backtest ./authseal-demo/store
   authseal rules backtest --rule AUTH-0001 --from 2026-11-01 --to 2026-12-01 s3://evidence/prod
   authseal rules backtest --rules candidates --json events-1.ndjson events-2.ndjson
+  authseal rules backtest --mapping keycloak-event events.ndjson
+  authseal rules backtest --mapping sshd --record-time 2025-12-31 /var/log/auth.log
 
 A store is a folder or s3://BUCKET[/PREFIX], as for `authseal verify`; a file holds one JSON object a line, with the
-canonical field names (docs/input.md). Findings are no failure: the exit code is 0. The report goes to stdout and is the
-same each time; how long it took goes to stderr.";
+canonical field names (docs/input.md), or with --mapping what another product writes (docs/mappings.md).
+Findings are no failure: the exit code is 0. The report goes to stdout and is the same each time; how long it took goes
+to stderr.";
 
 /// What the command is told.
 #[derive(Debug, clap::Args)]
@@ -55,6 +59,8 @@ pub(super) struct Args {
     /// Verify each segment before it is read: a verifier key, or a file of them; may be repeated
     #[arg(long = "key", value_name = "VKEY_OR_FILE")]
     keys: Vec<String>,
+    #[command(flatten)]
+    mapping: MappingArgs,
     /// How late events may be, as in the configuration
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     lateness: Duration,
@@ -68,20 +74,6 @@ pub(super) struct Args {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a number and a unit: 90s, 15m, 2h, 7d".into())
-}
-
-/// Milliseconds since 1970; a day begins at midnight UTC.
-fn moment(text: &str) -> Result<i64, String> {
-    // a date and a time without an offset is no moment: nobody knows which it is
-    let day = || {
-        text.get(..10)
-            .filter(|day| day.len() == text.len())
-            .unwrap_or_default()
-            .parse::<jiff::civil::Date>()
-            .and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC))
-    };
-    let moment = text.parse::<jiff::Timestamp>().or_else(|_| day().map(|day| day.timestamp()));
-    moment.map(|moment| moment.as_millisecond()).map_err(|_| "write 2026-11-01 or 2026-11-01T12:00:00Z".into())
 }
 
 pub(super) fn backtest(args: &Args) -> Result<u8, Failure> {
@@ -126,9 +118,16 @@ fn judge(args: &Args, rules: &Arc<RuleSet>, options: &Options) -> Result<backtes
             Ok(file) => Ok((name.clone(), BufReader::with_capacity(1 << 18, file))),
             Err(e) => Err(Failure::usage(format!("reading {name}: {e}"))),
         };
-        let files: Vec<_> = args.sources.iter().map(open).collect::<Result<_, _>>()?;
-        let feed = backtest::of_lines(files, &options.progress)?;
+        let mut files: Vec<_> = args.sources.iter().map(open).collect::<Result<_, _>>()?;
+        let reading = match files.first_mut() {
+            Some((_, first)) => args.mapping.reading(first)?,
+            None => backtest::Reading::default(),
+        };
+        let feed = backtest::of_lines(files, &reading, &options.progress)?;
         return Ok(backtest::run(feed, rules, options)?);
+    }
+    if args.mapping.mapping.is_some() {
+        return Err(Failure::usage("--mapping is for files: what a store holds was understood when it was sealed"));
     }
     let [source] = &args.sources[..] else {
         return Err(Failure::usage("give one store, or files of events; several stores are backtested one by one"));
@@ -188,20 +187,6 @@ impl Drop for Drawing {
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_moments_or_days() {
-        assert_eq!(moment("2026-01-05"), Ok(1_767_571_200_000));
-        assert_eq!(moment("2026-01-05T01:00:00+01:00"), Ok(1_767_571_200_000));
-        for bad in ["", "yesterday", "2026-02-30", "1767571200", "2026-01-05T00:00:00"] {
-            assert!(moment(bad).is_err(), "{bad}");
         }
     }
 }

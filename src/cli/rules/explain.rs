@@ -5,6 +5,7 @@ use crate::{
     backtest,
     cli::{
         exit::{self, Failure},
+        mapping::MappingArgs,
         print,
     },
     detect::{
@@ -37,7 +38,8 @@ Examples:
   authseal rules explain --rule AUTH-0001 events.ndjson
   tail -n 100 events.ndjson | authseal rules explain --rule AUTH-0002 --json -
 
-A file holds one JSON object a line, with the canonical field names (docs/input.md). Events are judged in the order in
+A file holds one JSON object a line, with the canonical field names (docs/input.md), or with --mapping what
+another product writes. Events are judged in the order in
 which they stand there. With --json each line is one event, and the last one the summary.";
 
 /// What the command is told.
@@ -50,6 +52,8 @@ pub(super) struct Args {
     /// Folder with *.rhai, lists/*.txt and exceptions/*.toml
     #[arg(long, value_name = "DIR", default_value = "rules")]
     rules: PathBuf,
+    #[command(flatten)]
+    mapping: MappingArgs,
     /// Explain this rule only; may be repeated
     #[arg(long = "rule", value_name = "ID")]
     only: Vec<String>,
@@ -71,7 +75,9 @@ pub(super) fn explain(args: &Args) -> Result<u8, Failure> {
     let mut explainer = Explainer::new(rules.clone(), limits);
     let (mut chains, mut now) = (Vec::new(), i64::MIN);
     for (place, name) in (0..).zip(&args.files) {
-        let mut lines = backtest::lines(open(name)?, name, place)?;
+        let mut reader = open(name)?;
+        let reading = args.mapping.reading(&mut reader)?;
+        let mut lines = backtest::lines(reader, name, place, &reading)?;
         chains.push(lines.chain().clone());
         while let Some((record, _)) = lines.next()? {
             now = now.max(record.time);

@@ -4,7 +4,7 @@ use super::super::{codes, fail::Fail};
 use std::borrow::Cow;
 
 /// Reads JSON tokens; never reads beyond the text.
-pub(super) struct Lexer<'a> {
+pub(in crate::decode) struct Lexer<'a> {
     text: &'a str,
     at: usize,
     /// Half of a surrogate pair was met, and replaced by U+FFFD.
@@ -13,7 +13,7 @@ pub(super) struct Lexer<'a> {
 
 /// What a value begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Start {
+pub(in crate::decode) enum Start {
     Object,
     Array,
     String,

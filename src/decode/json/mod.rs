@@ -1,7 +1,7 @@
 //! Reads an event from JSON with the canonical field names. Fields that the event does not have become attributes,
 //! what stands within them by the path to it.
 
-mod lex;
+pub(super) mod lex;
 
 use super::{
     build::{Builder, Keep},
@@ -35,7 +35,7 @@ struct Reader<'a, 'b, 'd> {
 
 /// The names of an object that were met: a name met twice could be read either way.
 #[derive(Default)]
-struct Names<'a> {
+pub(super) struct Names<'a> {
     few: Vec<Cow<'a, str>>,
     many: BTreeSet<Cow<'a, str>>,
 }
@@ -44,7 +44,7 @@ impl<'a> Names<'a> {
     const FEW: usize = 16;
 
     /// Remembers a name. Fails if it was met before, and if there are too many to remember.
-    fn insert(&mut self, name: &str, owned: Cow<'a, str>, at: usize) -> Result<(), Fail> {
+    pub fn insert(&mut self, name: &str, owned: Cow<'a, str>, at: usize) -> Result<(), Fail> {
         if self.few.iter().any(|few| few == name) || self.many.contains(name) {
             return Err(twice(name, at));
         }

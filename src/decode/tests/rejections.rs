@@ -33,6 +33,7 @@ fn examples() -> Vec<(&'static str, Decoder, Vec<u8>)> {
         (codes::TRAILING_BYTES, avro(), [canonical_avro(), vec![0]].concat()),
         (codes::NOT_JSON, json(), b"{time}".to_vec()),
         (codes::JSON_FORM, json(), b"[1]".to_vec()),
+        (codes::UNMAPPED, decoder(mapped()), b"{}".to_vec()),
         (codes::MISSING_TIME, json(), br#"{"user":"a"}"#.to_vec()),
         (codes::IMPOSSIBLE_TIME, json(), br#"{"time":-1,"user":"a"}"#.to_vec()),
         (codes::NO_IDENTITY, json(), br#"{"time":1765349748}"#.to_vec()),
@@ -40,6 +41,14 @@ fn examples() -> Vec<(&'static str, Decoder, Vec<u8>)> {
         (codes::SECRET_FIELD, Decoder::new(secret, &KEY).unwrap(), br#"{"x":{"API_Key":"hunter2"}}"#.to_vec()),
         (codes::INTERNAL, broken, b"{}".to_vec()),
     ]
+}
+
+/// A mapping that knows one kind of record.
+fn mapped() -> Format {
+    let head = "mapping = 1\nname = \"m\"\nproduct = \"M\"\nabout = \"M.\"\ninput = \"json\"\n";
+    let kind = "[[event]]\nname = \"k\"\nwhen = { a = { exists = true } }\nfields.time = \"a\"\n";
+    let mapping = File { path: "m.toml".into(), bytes: format!("{head}{kind}").into_bytes() };
+    Format::Mapped { mapping, text: false, zone: None }
 }
 
 #[test]

@@ -1,0 +1,15 @@
+//! The mappings that come with authseal, in the binary.
+
+use crate::artifact::File;
+
+/// Name and text of each.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
+    ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
+];
+
+/// A shipped mapping as a file, by its name.
+pub fn shipped(name: &str) -> Option<File> {
+    let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
+    Some(File { path: format!("schemas/mappings/{name}.toml"), bytes: text.as_bytes().to_vec() })
+}
