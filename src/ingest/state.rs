@@ -7,8 +7,8 @@
 //!    Nor does it pass what the chain's own record says was seen (`to`): a reader must know whether there is a hole.
 //! 2. The next owner first learns what was committed, and only then reads the log. So all that was contributed below
 //!    the commit lies in what it reads.
-//! 3. It takes from the log what lies below the commit, and judges the rest again. So nothing counts twice, and whatever
-//!    a judgement was to bring about (an alert that was not acknowledged) it brings about.
+//! 3. It takes from the log what lies below the commit, and judges the rest again. So nothing counts twice, and
+//!    whatever a judgement was to bring about (an alert that was not acknowledged) it brings about.
 //! 4. Judging again asks for what was known at the commit, which may lie hours of event time behind what was judged
 //!    last. So durable rules forget nothing that judging from the commit on could ask for ([`Detector::committed`]).
 //!

@@ -42,8 +42,8 @@ rule("T-5", #{
 });
 "#;
 
-/// The last success of an account is all that is asked for: what came before it is of no use, but to a judgement that is
-/// made again.
+/// The last success of an account is all that is asked for: what came before it is of no use, but to a judgement that
+/// is made again.
 const LAST: &str = r#"
 marker("last", #{ when: activity == LOGON & outcome == SUCCESS, key: [user], ttl: "30d" });
 rule("T-6", #{
