@@ -146,7 +146,7 @@ impl Traffic {
         let mut event = self.base(user);
         event.activity = Activity::Logon;
         event.outcome = Ended::Failure;
-        event.reason = Some(if user % 3 == 0 { "unknown_user" } else { "invalid_credentials" }.into());
+        event.reason = Some(if user.is_multiple_of(3) { "unknown_user" } else { "invalid_credentials" }.into());
         event.src_ip = Some(
             format!("{}.{}.{}.{}", 60 + (source >> 24), (source >> 16) & 255, (source >> 8) & 255, source & 255).into(),
         );
