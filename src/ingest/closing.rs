@@ -5,8 +5,13 @@ use super::{
     lane::State,
     report,
 };
-use crate::{position::TopicPartition, source::Commit};
-use tokio::sync::mpsc;
+use crate::{error::Error, position::TopicPartition, source::Commit};
+use std::time::Duration;
+use tokio::{sync::mpsc, time::Instant};
+
+/// What a broker that does not answer may take of the exit when the deadline is over: once for the commit, once for the
+/// group. What it does not hear of costs the next start some reading, no more.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How the workflow ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +53,9 @@ impl Engine {
         report::tell(self);
     }
 
-    /// Seals what is buffered and waits for answers, within the deadline; then commits.
-    pub(super) async fn drain(&mut self, told: &mut mpsc::UnboundedReceiver<Told>) -> Summary {
-        let deadline = tokio::time::sleep(self.options.shutdown_deadline);
+    /// Seals what is buffered and waits for answers until `end`; then commits.
+    pub(super) async fn drain(&mut self, told: &mut mpsc::UnboundedReceiver<Told>, end: Instant) -> Summary {
+        let deadline = tokio::time::sleep_until(end);
         let mut deadline = std::pin::pin!(deadline);
         loop {
             let waiting: Vec<_> =
@@ -66,11 +71,14 @@ impl Engine {
             }
         }
         let commits = self.commits();
-        if !commits.is_empty()
-            && let Err(error) = self.control.commit_now(commits).await
-        {
-            // the next start finds what is sealed in the store, and publishes again under the same ids
-            self.status.fail("source", error.context("committing at shutdown").to_string());
+        if !commits.is_empty() {
+            let committed =
+                tokio::time::timeout_at(end.max(Instant::now() + FAREWELL), self.control.commit_now(commits));
+            let late = |_| Err(Error::retry("the broker did not answer in time"));
+            if let Err(error) = committed.await.unwrap_or_else(late) {
+                // the next start finds what is sealed in the store, and publishes again under the same ids
+                self.status.fail("source", error.context("committing at shutdown").to_string());
+            }
         }
         report::tell(self);
         let stopped = self.lanes.values().filter_map(|lane| match &lane.state {

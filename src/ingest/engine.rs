@@ -2,6 +2,7 @@
 
 use super::{
     artifacts::{self, InForce},
+    closing::FAREWELL,
     closing::Summary,
     lane::{Lane, State},
     opening::{Place, ask_broker},
@@ -128,8 +129,10 @@ pub async fn run(
             },
         }
     }
-    let summary = engine.drain(&mut told).await;
-    control.close().await;
+    let end = Instant::now() + engine.options.shutdown_deadline;
+    let summary = engine.drain(&mut told, end).await;
+    // a group that cannot be left notices it by itself
+    let _ = tokio::time::timeout_at(end.max(Instant::now() + FAREWELL), control.close()).await;
     Ok(summary)
 }
 
