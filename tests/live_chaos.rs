@@ -168,7 +168,7 @@ fn tail(log: &str) -> String {
     log.lines().rev().take(30).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
-/// The findings on the alerts topic: rule, key and bucket, which is what their id says; and how many messages told them.
+/// The findings on the alerts topic: rule, key and bucket, as their id says; and how many messages told them.
 fn findings(kafka: &str, site: &Site) -> (BTreeSet<String>, usize) {
     let messages = read_topic(kafka, &site.alerts);
     let id = |m: &live::Read| -> String {

@@ -25,7 +25,7 @@ struct Site {
 }
 
 impl Site {
-    /// A source topic, the alerts' and the dead letters', and a configuration that reaches them with tokens of a client.
+    /// A source topic, the alerts' and the dead letters', and a configuration that reaches them as a client.
     async fn new(client: &str, secret: &str) -> Option<Self> {
         let names =
             ["AUTHSEAL_TEST_KAFKA", "AUTHSEAL_TEST_KAFKA_OAUTH", "AUTHSEAL_TEST_KAFKA_CA", "AUTHSEAL_TEST_OIDC"];
@@ -75,6 +75,8 @@ group = "{topic}"
 [[topics]]
 name = "{topic}"
 format = "json"
+[rules]
+dir = "rules"
 [alerts]
 topic = "{alerts}"
 [dead_letters]

@@ -73,7 +73,7 @@ impl Stage {
         assert!(made.status.success());
         // "PRIVATE+KEY+<name>+<id>+<base64>"
         let key = fs::read_to_string(dir.path().join("seal.key")).unwrap();
-        let seed = key.trim().rsplit('+').next().unwrap().to_owned();
+        let seed = key.trim().splitn(5, '+').last().unwrap().to_owned();
         assert!(seed.len() > 40, "the key's secret part");
         for (name, secret) in [
             ("sasl", SASL_PASSWORD),
@@ -120,7 +120,7 @@ level = "trace"
         command
     }
 
-    /// Runs until the log has all of `words`, asks for readiness and metrics, and ends it. Returns all that was printed.
+    /// Runs until the log has all of `words`, asks for readiness and metrics, and ends it. Returns what was printed.
     fn run(&self, words: &[&str]) -> String {
         let file = self.dir.path().join("log");
         let log = fs::File::create(&file).unwrap();

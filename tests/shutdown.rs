@@ -1,5 +1,5 @@
-//! How `authseal run` ends: within its deadline, at once at a second signal, and with a code that says whether everything
-//! that was read is sealed. On the built binary, against librdkafka's mock cluster and a directory.
+//! How `authseal run` ends: within its deadline, at once at a second signal, and with a code that says whether
+//! everything that was read is sealed. On the built binary, against librdkafka's mock cluster and a directory.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 use rdkafka::{
@@ -66,6 +66,7 @@ format = "json"
 [seal]
 key_file = "seal.key"
 max_age = "1h"
+grace = "2h"
 {seal}
 [store]
 {store}
@@ -107,6 +108,7 @@ listen = "127.0.0.1:0"
             if come() {
                 return;
             }
+            assert!(!self.log().starts_with("error:"), "it did not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(100));
         }
         panic!("{what} did not come\n{}", self.log());
@@ -204,8 +206,8 @@ fn a_store_that_never_answers_does_not_hold_up_the_exit() {
     // it takes connections, and that is all it does
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let store = format!(
-        "kind = \"s3\"\nbucket = \"evidence\"\nendpoint = \"http://{}\"\nretention = {{ mode = \"GOVERNANCE\", period = \
-         \"1d\" }}",
+        "kind = \"s3\"\nbucket = \"evidence\"\nendpoint = \"http://{}\"\nretention = {{ mode = \"GOVERNANCE\", \
+         period = \"1d\" }}",
         silent.local_addr().unwrap()
     );
     let stage = Stage::new("shutdown_deadline = \"1s\"", &store);

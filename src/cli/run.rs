@@ -16,8 +16,8 @@ use tokio::sync::watch;
 /// The loop is dead when it has not turned for so long: longer than any single call that it waits for.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
-/// How long after the deadline of the shutdown the workflow may still say goodbye. Then something hangs that should not,
-/// such as a start whose store does not answer, and the process ends without it.
+/// How long after the deadline of the shutdown the workflow may still say goodbye. Then something hangs that should
+/// not, such as a start whose store does not answer, and the process ends without it.
 const OVERDUE: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\

@@ -1,7 +1,7 @@
 //! What is done and committed, and how the workflow ends.
 
 use super::{
-    engine::{Engine, Told},
+    engine::{Checks, Engine, Told},
     lane::State,
     report,
 };
@@ -9,6 +9,8 @@ use crate::{error::Error, position::TopicPartition, source::Commit};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::Instant};
 
+/// How often a commit is repeated although nothing has changed.
+const COMMIT_AGAIN: Duration = Duration::from_secs(15);
 /// What a broker that does not answer may take of the exit when the deadline is over: once for the commit, once for the
 /// group. What it does not hear of costs the next start some reading, no more.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
@@ -25,8 +27,9 @@ pub struct Summary {
 }
 
 impl Engine {
-    /// What is to be committed: everything below it is sealed, judged and acknowledged.
-    pub(super) fn commits(&mut self) -> Vec<(TopicPartition, Commit)> {
+    /// What is to be committed: everything below it is sealed, judged and acknowledged. `again`: also what was
+    /// committed already, for the group passes over a commit that meets a rebalance, and nobody is told.
+    fn commits(&mut self, again: bool) -> Vec<(TopicPartition, Commit)> {
         let mut commits = Vec::new();
         for lane in self.lanes.values_mut() {
             let Some(metadata) = lane.note() else { continue };
@@ -35,7 +38,9 @@ impl Engine {
             let done = lane.done_to(self.outbox.lowest(&lane.partition), deferred);
             let now = (done, sequence);
             // while state is rebuilt the cursors are behind what was committed: never go back
-            if lane.committed.is_some_and(|before| done < before.0 || now == before) || done < lane.publish_from {
+            if lane.committed.is_some_and(|before| done < before.0 || now == before && !again)
+                || done < lane.publish_from
+            {
                 continue;
             }
             lane.committed = Some(now);
@@ -46,7 +51,8 @@ impl Engine {
     }
 
     pub(super) fn report(&mut self) {
-        let commits = self.commits();
+        let again = Checks::due(&mut self.checks.commit, COMMIT_AGAIN, false);
+        let commits = self.commits(again);
         if !commits.is_empty() {
             self.control.commit(commits);
         }
@@ -70,7 +76,7 @@ impl Engine {
                 () = self.outbox.settle_one() => {}
             }
         }
-        let commits = self.commits();
+        let commits = self.commits(true);
         if !commits.is_empty() {
             let committed =
                 tokio::time::timeout_at(end.max(Instant::now() + FAREWELL), self.control.commit_now(commits));

@@ -68,7 +68,7 @@ pub(super) struct Engine {
     pub(super) findings: Vec<Finding>,
     pub(super) figures: RuleFigures,
     pub(super) in_force: InForce,
-    checks: Checks,
+    pub(super) checks: Checks,
     source_fault: Option<Fault>,
     faulty: HashSet<TopicPartition>,
 }
@@ -160,16 +160,17 @@ enum Fault {
 
 /// When things that are done now and then were done last.
 #[derive(Default)]
-struct Checks {
+pub(super) struct Checks {
     clock: Option<Instant>,
     broker: Option<Instant>,
     artifacts: Option<Instant>,
     report: Option<Instant>,
+    pub(super) commit: Option<Instant>,
 }
 
 impl Checks {
     /// Whether it is time again; the first time at once, or after one period.
-    fn due(last: &mut Option<Instant>, period: Duration, at_once: bool) -> bool {
+    pub(super) fn due(last: &mut Option<Instant>, period: Duration, at_once: bool) -> bool {
         let now = Instant::now();
         let due = last.map_or(at_once, |last| now.duration_since(last) >= period);
         if due || last.is_none() {

@@ -1,5 +1,5 @@
-//! Tokens for SASL/OAUTHBEARER: asked of an identity provider with the client's own credentials (RFC 6749 §4.4), kept by
-//! a thread of their own and renewed before they end, so that whoever polls Kafka never waits for the provider.
+//! Tokens for SASL/OAUTHBEARER: asked of an identity provider with the client's own credentials (RFC 6749 §4.4), kept
+//! by a thread of their own and renewed before they end, so that whoever polls Kafka never waits for the provider.
 //!
 //! The properties are librdkafka's own for `sasl.oauthbearer.method=oidc`; librdkafka would need libcurl for them. We
 //! have an HTTP client already, the one that speaks to S3, and hand librdkafka the finished token.
