@@ -1,6 +1,6 @@
 //! What authseal is built from: every crate comes from crates.io with a checksum, and under a licence that lets
-//! everybody use the binary. Advisories are not checked here: their database is not a crate, so a test cannot have it without the
-//! network. `cargo deny check advisories` or `cargo audit` does it where GitHub can be reached.
+//! everybody use the binary. Advisories are not checked here: their database is not a crate, so a test cannot have it
+//! without the network. `cargo deny check advisories` or `cargo audit` does it where GitHub can be reached.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 use serde_json::Value;

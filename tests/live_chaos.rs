@@ -2,8 +2,8 @@
 //! is killed every few seconds, the broker is killed and started again, and the store is cut off or stands still. Then
 //! every record must be sealed exactly once, and the findings must be those of a process that nothing happened to.
 //!
-//! `AUTHSEAL_CHAOS_EVENTS` records (100,000; `make chaos`: 2,000,000), in an order of faults that `AUTHSEAL_CHAOS_SEED`
-//! decides. What happens at which byte is up to the machine.
+//! `AUTHSEAL_TEST_CHAOS_EVENTS` records (100,000; `make chaos`: 2,000,000), in an order of faults that
+//! `AUTHSEAL_TEST_CHAOS_SEED` decides. What happens at which byte is up to the machine.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 mod chaos;
@@ -146,7 +146,9 @@ fn wait_until_done(kafka: &str, site: &Site, topic: &str, patience: Duration) {
     let begun = Instant::now();
     loop {
         let mut list = TopicPartitionList::new();
-        (0..PARTITIONS).for_each(|partition| drop(list.add_partition(topic, partition)));
+        for partition in 0..PARTITIONS {
+            list.add_partition(topic, partition);
+        }
         let left: Option<i64> = consumer.committed_offsets(list, timeout).ok().and_then(|committed| {
             let mut left = 0;
             for element in committed.elements() {
@@ -215,7 +217,7 @@ async fn site(live: &Live, topic: &str, store: &str) -> Site {
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_and_the_findings_are_those_of_a_calm_run() {
     let Some(live) = Live::get() else { return };
-    let (events, seed) = (setting("AUTHSEAL_CHAOS_EVENTS", 100_000), setting("AUTHSEAL_CHAOS_SEED", 1));
+    let (events, seed) = (setting("AUTHSEAL_TEST_CHAOS_EVENTS", 100_000), setting("AUTHSEAL_TEST_CHAOS_SEED", 1));
     let begun = Instant::now();
     let home = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(home.path());

@@ -51,7 +51,10 @@ fn echo(status: u16, prefix: &'static str) -> String {
             let words = format!("{prefix}{}", head.replace("\r\n", " ").replace('"', "'"));
             let answer = match prefix {
                 _ if status == 200 => format!(r#"{{"access_token":"{TOKEN}","expires_in":300,"you sent":"{words}"}}"#),
-                "" => format!("<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>"),
+                "" => format!(
+                    "<Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match</Message>\
+                     <CanonicalRequest>{words}</CanonicalRequest><Token-0>{AWS_SESSION}</Token-0></Error>"
+                ),
                 _ => format!(r#"{{"error":"invalid_client","error_description":"{words}"}}"#),
             };
             let answer =

@@ -8,8 +8,8 @@
 #              live_*, those that say they can use a service (AUTHSEAL_TEST_…), and the targets named behind; what the services
 #              need is installed below target/ on first use, Ceph as Debian packages by root, or by sudo with CI set
 #   idp        the same with Keycloak as an identity provider and a Kafka that believes its tokens: live_idp
-#   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_CHAOS_EVENTS (2000000) records while processes
-#              are killed, the broker is restarted and the store cut off; AUTHSEAL_CHAOS_SEED chooses another course
+#   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_TEST_CHAOS_EVENTS (2000000) records while processes
+#              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
 #   all        hermetic and live (default)
 #
 # Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
@@ -381,7 +381,7 @@ chaos() {
   stage build cargo build --locked --release
   ((failed == 0)) || return 0
   start_services chaos "Apache Kafka, S3 (LocalStack), Python" || return 0
-  export AUTHSEAL_TEST_BINARY=$CARGO_TARGET_DIR/release/authseal AUTHSEAL_CHAOS_EVENTS=${AUTHSEAL_CHAOS_EVENTS:-2000000}
+  export AUTHSEAL_TEST_BINARY=$CARGO_TARGET_DIR/release/authseal AUTHSEAL_TEST_CHAOS_EVENTS=${AUTHSEAL_TEST_CHAOS_EVENTS:-2000000}
   stage chaos cargo test --locked --test live_chaos -- --nocapture
 }
 

@@ -33,6 +33,8 @@ const FIRST: Duration = Duration::from_secs(15);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// An answer may have so many bytes.
 const MOST: usize = 256 * 1024;
+/// So much of what the provider says is told.
+const WORDS: usize = 1_000;
 /// How an error begins that only a person can mend. `faults` knows it: librdkafka passes nothing but texts.
 pub const REFUSED: &str = "the identity provider refuses";
 
@@ -98,6 +100,21 @@ impl Settings {
             tls: trust(value(AUTHORITY))?,
         };
         Ok(Some(settings))
+    }
+}
+
+impl Settings {
+    /// What goes into the header: RFC 6749 §2.3.1, both form-encoded, then as in HTTP Basic.
+    fn basic(&self) -> Zeroizing<String> {
+        let pair = Zeroizing::new(format!("{}:{}", form(&self.client), form(&self.secret)));
+        Zeroizing::new(STANDARD.encode(pair.as_bytes()))
+    }
+
+    /// An error without the secret, which a careless provider may have repeated in its answer.
+    fn hide(&self, error: Error) -> Error {
+        let secrets = [self.basic(), Zeroizing::new(form(&self.secret)), self.secret.clone()];
+        let clean = |text: String, secret: &Zeroizing<String>| text.replace(secret.as_str(), "[redacted]");
+        Error::new(error.kind(), secrets.iter().fold(error.to_string(), clean))
     }
 }
 
@@ -291,10 +308,8 @@ async fn fetch(settings: &Settings) -> Result<Token> {
     let odd = |what: &str| Error::config(format!("{what} is not accepted by the HTTP client"));
     request.set_method("POST").map_err(|_| odd("the method"))?;
     request.set_uri(settings.endpoint.as_str()).map_err(|_| place(odd("the URL")))?;
-    // RFC 6749 §2.3.1: both form-encoded, then as in HTTP Basic
-    let pair = Zeroizing::new(format!("{}:{}", form(&settings.client), form(&settings.secret)));
     let headers = request.headers_mut();
-    headers.insert("authorization", format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    headers.insert("authorization", format!("Basic {}", settings.basic().as_str()));
     headers.insert("content-type", "application/x-www-form-urlencoded");
     headers.insert("content-length", body.len().to_string());
     headers.insert("accept", "application/json");
@@ -310,7 +325,7 @@ async fn fetch(settings: &Settings) -> Result<Token> {
     if body.len() > MOST {
         return Err(place(Error::retry(format!("answered with {} bytes, which is no token", body.len()))));
     }
-    let token = read(status, &body, now()).map_err(place)?;
+    let token = read(status, &body, now()).map_err(|error| place(settings.hide(error)))?;
     // the client's id stands for it where the token is not one to look into
     Ok(Token { principal: if token.principal.is_empty() { settings.client.clone() } else { token.principal }, ..token })
 }
@@ -375,7 +390,7 @@ fn form(text: &str) -> String {
 
 /// What somebody else wrote, fit for a line of a log.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect()
 }
 
 /// An error with its causes.
