@@ -18,7 +18,7 @@ test: ## everything: hermetic tests, then live ones against a real Kafka, S3 and
 test-hermetic: ## fmt, clippy and the tests that need Rust alone
 	@tests/services/run.sh hermetic
 
-test-live: ## the tests against a real Kafka and S3
+test-live: ## the tests against a real Kafka, S3 and Ceph
 	@tests/services/run.sh live
 
 test-idp: ## the tests against a real identity provider (Keycloak): tokens for Kafka
