@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live lint demo bench clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos lint demo bench clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -12,14 +12,20 @@ build: ## build the binary, optimised
 	cargo build --locked --release
 	@echo "built $$CARGO_TARGET_DIR/release/authseal"
 
-test: ## everything: hermetic tests, then live ones against a real Kafka and S3 on loopback
+test: ## everything: hermetic tests, then live ones against a real Kafka, S3 and Ceph on loopback
 	@tests/services/run.sh all
 
 test-hermetic: ## fmt, clippy and the tests that need Rust alone
 	@tests/services/run.sh hermetic
 
-test-live: ## the tests against a real Kafka and S3
+test-live: ## the tests against a real Kafka, S3 and Ceph
 	@tests/services/run.sh live
+
+test-idp: ## the tests against a real identity provider (Keycloak): tokens for Kafka
+	@tests/services/run.sh idp
+
+chaos: ## 2,000,000 records while processes are killed, Kafka is restarted and the store is cut off
+	@tests/services/run.sh chaos
 
 lint: ## fmt and clippy
 	cargo fmt --check

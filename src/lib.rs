@@ -50,7 +50,8 @@
 //! 1. **Nothing lost, nothing twice.** Every Kafka offset of every subscribed partition is covered by exactly one
 //!    sealed leaf: an event, a rejection, an opaque record, or a gap with its cause. The store is the truth and says
 //!    where to go on; create-only keys fence zombie writers. Held by `tests/ingest.rs` (crashes, zombies, lost
-//!    answers) and `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint).
+//!    answers), `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint) and `tests/live_chaos.rs`
+//!    (broker and store fail as well: `docs/reliability.md`).
 //! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
 //!    at its place, with a reason code. Held by `tests/tamper.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is

@@ -137,10 +137,17 @@ metrics! {
         "Memory of the process.";
 }
 
+/// Targets that log whole requests and answers of the store at level trace. S3 repeats the session token in some of its
+/// refusals, so that they are never let beyond debug.
+const CAPPED: [&str; 5] =
+    ["aws_smithy_runtime", "aws_smithy_runtime::client::orchestrator::http", "aws_sigv4", "aws_sdk_s3", "aws_config"];
+
 /// Sets the process-wide logger up: to stderr, as text or one JSON object a line. Once a process.
 pub fn logging(json: bool, filter: &str) -> Result<()> {
+    // whatever is asked for: appended, they replace what was said of the same targets
+    let capped = CAPPED.iter().fold(filter.to_owned(), |all, target| format!("{all},{target}=debug"));
     let filter =
-        EnvFilter::try_new(filter).map_err(|e| Error::config(format!("log filter {filter:?}")).caused_by(e))?;
+        EnvFilter::try_new(&capped).map_err(|e| Error::config(format!("log filter {filter:?}")).caused_by(e))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let result = if json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()

@@ -16,6 +16,10 @@ use tokio::sync::watch;
 /// The loop is dead when it has not turned for so long: longer than any single call that it waits for.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
+/// How long after the deadline of the shutdown the workflow may still say goodbye. Then something hangs that should
+/// not, such as a start whose store does not answer, and the process ends without it.
+const OVERDUE: Duration = Duration::from_secs(5);
+
 const EXAMPLES: &str = "\
 Examples:
   authseal run -c /etc/authseal/authseal.toml
@@ -85,7 +89,19 @@ where
     // health is told until the workflow has ended, not until it was asked to
     let web = web::Web { health: health.clone(), metrics };
     let web = tokio::spawn(web::serve(listener, web, async move { drop(finished.await) }));
-    let result = workflow(config, health, stop).await;
+    let deadline = config.seal.shutdown_deadline + OVERDUE;
+    let mut told = stop.clone();
+    let overdue = async {
+        told.wait().await;
+        tokio::time::sleep(deadline).await;
+    };
+    let result = tokio::select! {
+        result = workflow(config, health, stop) => result,
+        () = overdue => Err(Error::retry(format!(
+            "the shutdown did not end within {} s: what was read and is not sealed is read again at the next start",
+            deadline.as_secs()
+        ))),
+    };
     drop(done);
     upkeep.abort();
     match web.await {

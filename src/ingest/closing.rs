@@ -1,12 +1,19 @@
 //! What is done and committed, and how the workflow ends.
 
 use super::{
-    engine::{Engine, Told},
+    engine::{Checks, Engine, Told},
     lane::State,
     report,
 };
-use crate::{position::TopicPartition, source::Commit};
-use tokio::sync::mpsc;
+use crate::{error::Error, position::TopicPartition, source::Commit};
+use std::time::Duration;
+use tokio::{sync::mpsc, time::Instant};
+
+/// How often a commit is repeated although nothing has changed.
+const COMMIT_AGAIN: Duration = Duration::from_secs(15);
+/// What a broker that does not answer may take of the exit when the deadline is over: once for the commit, once for the
+/// group. What it does not hear of costs the next start some reading, no more.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How the workflow ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +27,9 @@ pub struct Summary {
 }
 
 impl Engine {
-    /// What is to be committed: everything below it is sealed, judged and acknowledged.
-    pub(super) fn commits(&mut self) -> Vec<(TopicPartition, Commit)> {
+    /// What is to be committed: everything below it is sealed, judged and acknowledged. `again`: also what was
+    /// committed already, for the group passes over a commit that meets a rebalance, and nobody is told.
+    fn commits(&mut self, again: bool) -> Vec<(TopicPartition, Commit)> {
         let mut commits = Vec::new();
         let unacknowledged: Vec<_> = self.lanes.values().map(|lane| self.unacknowledged(lane)).collect();
         for (lane, unacknowledged) in self.lanes.values_mut().zip(unacknowledged) {
@@ -31,7 +39,9 @@ impl Engine {
             let done = lane.done_to(unacknowledged, deferred);
             let now = (done, sequence);
             // while state is rebuilt the cursors are behind what was committed: never go back
-            if lane.committed.is_some_and(|before| done < before.0 || now == before) || done < lane.publish_from {
+            if lane.committed.is_some_and(|before| done < before.0 || now == before && !again)
+                || done < lane.publish_from
+            {
                 continue;
             }
             lane.committed = Some(now);
@@ -43,16 +53,17 @@ impl Engine {
 
     pub(super) fn report(&mut self) {
         self.keep_state();
-        let commits = self.commits();
+        let again = Checks::due(&mut self.checks.commit, COMMIT_AGAIN, false);
+        let commits = self.commits(again);
         if !commits.is_empty() {
             self.control.commit(commits);
         }
         report::tell(self);
     }
 
-    /// Seals what is buffered and waits for answers, within the deadline; then commits.
-    pub(super) async fn drain(&mut self, told: &mut mpsc::UnboundedReceiver<Told>) -> Summary {
-        let deadline = tokio::time::sleep(self.options.shutdown_deadline);
+    /// Seals what is buffered and waits for answers until `end`; then commits.
+    pub(super) async fn drain(&mut self, told: &mut mpsc::UnboundedReceiver<Told>, end: Instant) -> Summary {
+        let deadline = tokio::time::sleep_until(end);
         let mut deadline = std::pin::pin!(deadline);
         loop {
             let waiting: Vec<_> =
@@ -70,12 +81,15 @@ impl Engine {
                 landed = self.keeper.landed() => self.kept(landed),
             }
         }
-        let commits = self.commits();
-        if !commits.is_empty()
-            && let Err(error) = self.control.commit_now(commits).await
-        {
-            // the next start finds what is sealed in the store, and publishes again under the same ids
-            self.status.fail("source", error.context("committing at shutdown").to_string());
+        let commits = self.commits(true);
+        if !commits.is_empty() {
+            let committed =
+                tokio::time::timeout_at(end.max(Instant::now() + FAREWELL), self.control.commit_now(commits));
+            let late = |_| Err(Error::retry("the broker did not answer in time"));
+            if let Err(error) = committed.await.unwrap_or_else(late) {
+                // the next start finds what is sealed in the store, and publishes again under the same ids
+                self.status.fail("source", error.context("committing at shutdown").to_string());
+            }
         }
         report::tell(self);
         let stopped = self.lanes.values().filter_map(|lane| match &lane.state {

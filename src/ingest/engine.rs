@@ -2,6 +2,7 @@
 
 use super::{
     artifacts::{self, InForce},
+    closing::FAREWELL,
     closing::Summary,
     lane::{Lane, State},
     opening::{Place, ask_broker},
@@ -70,7 +71,7 @@ pub(super) struct Engine {
     pub(super) findings: Vec<Finding>,
     pub(super) figures: RuleFigures,
     pub(super) in_force: InForce,
-    checks: Checks,
+    pub(super) checks: Checks,
     source_fault: Option<Fault>,
     faulty: HashSet<TopicPartition>,
 }
@@ -133,8 +134,10 @@ pub async fn run(
             },
         }
     }
-    let summary = engine.drain(&mut told).await;
-    control.close().await;
+    let end = Instant::now() + engine.options.shutdown_deadline;
+    let summary = engine.drain(&mut told, end).await;
+    // a group that cannot be left notices it by itself
+    let _ = tokio::time::timeout_at(end.max(Instant::now() + FAREWELL), control.close()).await;
     Ok(summary)
 }
 
@@ -165,16 +168,17 @@ enum Fault {
 
 /// When things that are done now and then were done last.
 #[derive(Default)]
-struct Checks {
+pub(super) struct Checks {
     clock: Option<Instant>,
     broker: Option<Instant>,
     artifacts: Option<Instant>,
     report: Option<Instant>,
+    pub(super) commit: Option<Instant>,
 }
 
 impl Checks {
     /// Whether it is time again; the first time at once, or after one period.
-    fn due(last: &mut Option<Instant>, period: Duration, at_once: bool) -> bool {
+    pub(super) fn due(last: &mut Option<Instant>, period: Duration, at_once: bool) -> bool {
         let now = Instant::now();
         let due = last.map_or(at_once, |last| now.duration_since(last) >= period);
         if due || last.is_none() {

@@ -9,12 +9,14 @@ use crate::{
         context::{Logs, lock, stats},
         faults,
         ffi::owned_headers,
+        oauth::Tokens,
         properties::{PRODUCER, Properties, Scrubber, configure, creation_error, shown},
     },
 };
 use futures_util::future::BoxFuture;
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::DeliveryResult,
@@ -101,7 +103,7 @@ impl KafkaPublisher {
         }
         let scrubber = Scrubber::new(&settings.properties);
         let config = configure(&settings.brokers, DEFAULTS, &settings.properties, PRODUCER)?;
-        let producer = Mutex::new(Arc::new(start(&config, &scrubber)?));
+        let producer = Mutex::new(Arc::new(start(&config, &scrubber, &settings.properties)?));
         Ok(Self { settings, config, scrubber, producer })
     }
 
@@ -121,7 +123,10 @@ impl KafkaPublisher {
     fn producer(&self) -> Result<Arc<Producer>> {
         let mut current = lock(&self.producer);
         if current.client().context().fatal.load(Ordering::Relaxed) {
-            let old = std::mem::replace(&mut *current, Arc::new(start(&self.config, &self.scrubber)?));
+            let old = std::mem::replace(
+                &mut *current,
+                Arc::new(start(&self.config, &self.scrubber, &self.settings.properties)?),
+            );
             tracing::warn!("the Kafka producer came to a fatal error and is started anew");
             // dropping it waits for what was under way, whose senders are told to send again
             // (without a thread to be had, here)
@@ -178,12 +183,13 @@ fn acknowledged(sent: Result<Answer>) -> BoxFuture<'static, Result<()>> {
     })
 }
 
-fn start(config: &ClientConfig, scrubber: &Scrubber) -> Result<Producer> {
+fn start(config: &ClientConfig, scrubber: &Scrubber, properties: &Properties) -> Result<Producer> {
     let context = Context {
         logs: Logs::new(scrubber.clone()),
         scrubber: scrubber.clone(),
         fatal: false.into(),
         last: Mutex::default(),
+        tokens: Tokens::of(properties)?,
     };
     config.create_with_context(context).map_err(|error| creation_error(error, scrubber))
 }
@@ -195,6 +201,7 @@ struct Context {
     fatal: AtomicBool,
     /// The last error of the client: it says why messages time out. One that a person must mend is kept over others.
     last: Mutex<Option<Error>>,
+    tokens: Tokens,
 }
 
 impl Context {
@@ -211,6 +218,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.tokens.next()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.logs.log(level, facility, text);
     }

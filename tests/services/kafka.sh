@@ -8,6 +8,7 @@
 # KAFKA_HOME     another place for the data
 # KAFKA_CONFIG   a file of broker properties that override ours
 # KAFKA_FORMAT   a file of arguments for the first format, one a line
+# KAFKA_OPTS     more arguments for Java
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -57,7 +58,8 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
 PROPERTIES
 
-run=(java -Xmx512m -Dlog4j2.configurationFile="$home/log4j2.properties" -cp "$jars/*")
+read -r -a options <<< "${KAFKA_OPTS:-}"
+run=(java -Xmx512m "${options[@]}" -Dlog4j2.configurationFile="$home/log4j2.properties" -cp "$jars/*")
 if [[ ! -e $home/data/meta.properties ]]; then
   format=()
   if [[ -n ${KAFKA_FORMAT:-} ]]; then mapfile -t format < "$KAFKA_FORMAT"; fi

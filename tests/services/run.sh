@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Runs the tests and sums them up.
 #
-#   tests/services/run.sh [hermetic|live|all] [CARGO-TEST-TARGET …]
+#   tests/services/run.sh [hermetic|live|idp|chaos|all] [CARGO-TEST-TARGET …]
 #
 #   hermetic   fmt, clippy and every test that needs Rust alone
-#   live       starts a real Apache Kafka and LocalStack's S3 on loopback and runs, one at a time, the tests called live_*, those
-#              that say they can use a service (AUTHSEAL_TEST_…), and the targets named behind; what the services need is
-#              installed below target/ on first use
-#   all        both (default)
+#   live       starts a real Apache Kafka, LocalStack's S3 and Ceph's on loopback and runs, one at a time, the tests called
+#              live_*, those that say they can use a service (AUTHSEAL_TEST_…), and the targets named behind; what the services
+#              need is installed below target/ on first use, Ceph as Debian packages by root, or by sudo with CI set
+#   idp        the same with Keycloak as an identity provider and a Kafka that believes its tokens: live_idp
+#   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_TEST_CHAOS_EVENTS (2000000) records while processes
+#              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
+#   all        hermetic and live (default)
 #
 # Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
 # process ids on every way out. With CI set, a service that cannot be had is a failure; otherwise it is said and left out.
@@ -21,13 +24,14 @@ mode=${1:-all}
 [[ $# -eq 0 ]] || shift
 extra=("$@")
 case $mode in
-  hermetic | live | all) ;;
+  hermetic | live | idp | chaos | all) ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
 
 mkdir -p "$CARGO_TARGET_DIR/test-runs"
 find "$CARGO_TARGET_DIR/test-runs" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + # logs of a week are enough
 run=$(mktemp -d "$CARGO_TARGET_DIR/test-runs/run.XXXXXX")
+ci=${CI:-}    # whether a service that is missing is a failure
 summary=()   # lines of the table
 failed=0     # stages that failed
 stage=       # process group of the stage that runs
@@ -52,7 +56,7 @@ finish() {
   [[ -z $stage ]] || stop "$stage"
   local group
   for group in "${services[@]}"; do stop "$group"; done
-  rm -rf "$run/kafka" "$run"/*.pid
+  rm -rf "$run/kafka" "$run/ceph" "$run"/*.pid
   [[ -z ${s3_port:-} ]] || rm -rf "$CARGO_TARGET_DIR/services/localstack/data.$s3_port"
   exit "$status"
 }
@@ -88,7 +92,7 @@ stage() {
 # A stage that could not run: a failure with CI set, a remark otherwise.
 missing() {
   local verdict=missing
-  if [[ -n ${CI:-} ]]; then verdict=FAILED failed=$((failed + 1)); fi
+  if [[ -n $ci ]]; then verdict=FAILED failed=$((failed + 1)); fi
   summary+=("$(printf '%-8s %-6s %5ds  %s' "$1" "$verdict" 0 "$2")")
   printf '\n=== %s: cannot run: %s\n' "$1" "$2" >&2
 }
@@ -138,7 +142,7 @@ hermetic() {
 
 # --- live -------------------------------------------------------------------------------------------------------------
 
-# The first of three free ports in a row, below the range that the system gives to clients.
+# The first of four free ports in a row, below the range that the system gives to clients.
 free_ports() {
   python3 - << 'PYTHON'
 import contextlib, random, socket
@@ -146,7 +150,7 @@ while True:
     port = random.randrange(15000, 30000)
     try:
         with contextlib.ExitStack() as stack:
-            for offset in range(3):
+            for offset in range(4):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
     except OSError:
         continue
@@ -188,10 +192,11 @@ kafka_answers() {
 
 listens() { (exec 3<> "/dev/tcp/127.0.0.1/$1"); }
 
-s3_answers() {
-  python3 -c 'import sys, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5)' \
-    "http://127.0.0.1:$s3_port/"
+http_answers() {
+  python3 -c 'import sys, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5)' "$1"
 }
+
+s3_answers() { http_answers "http://127.0.0.1:$s3_port/"; }
 
 # One broker for all tests: plaintext on the port, TLS and SASL two ports on. Another process may take the ports between the
 # choice and the start: three attempts.
@@ -251,37 +256,141 @@ python_env() {
   AUTHSEAL_TEST_PYTHON=$home/venv/bin/python
 }
 
-live() {
-  local begun=$SECONDS targets=() name
-  if ((${#lacks[@]})); then
-    missing live "missing: $(printf '%s; ' "${lacks[@]}")"
-    return 0
+# The Debian packages of Ceph, installed if we may: as root, or in CI as somebody who may use sudo without a password.
+ceph_packages() {
+  local missing=() as=()
+  command -v radosgw > /dev/null && command -v radosgw-admin > /dev/null || missing+=(radosgw)
+  command -v ceph-mon > /dev/null || missing+=(ceph-mon)
+  command -v ceph-osd > /dev/null || missing+=(ceph-osd)
+  ((${#missing[@]})) || return 0
+  ceph_lacks="Debian packages: ${missing[*]} (apt-get install --no-install-recommends radosgw ceph-mon ceph-osd)"
+  command -v apt-get > /dev/null || return 1
+  if ((EUID != 0)); then
+    [[ -n $ci ]] && command -v sudo > /dev/null && sudo -n true 2> /dev/null || return 1
+    as=(sudo -n)
   fi
-  printf '\n=== services: Apache Kafka, S3 (LocalStack), Python; logs in %s\n' "$run"
-  kafka_jars=$PWD/target/services/kafka-jars
-  mkdir -p "$kafka_jars" "$CARGO_TARGET_DIR/services"
-  if ! python_env || ! first_use "$kafka_jars/complete" start_kafka || ! start_s3; then
-    missing live "a service did not start"
-    return 0
-  fi
-  summary+=("$(printf '%-8s %-6s %5ds  %s' services up $((SECONDS - begun)) "Kafka :$kafka_port, S3 :$s3_port")")
+  printf '\n=== installing %s\n' "${missing[*]}"
+  { "${as[@]}" apt-get update && "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --no-install-recommends "${missing[@]}"; } > "$run/apt.log" 2>&1 < /dev/null && return
+  ceph_lacks="$ceph_lacks could not be installed: see $run/apt.log"
+  return 1
+}
+
+# The store that must be refused. What it lacks is in ceph_lacks.
+start_ceph() {
+  local attempt
+  ceph_lacks="Ceph did not start"
+  ceph_packages || return 1
+  for attempt in 1 2 3; do
+    ceph_port=$(free_ports)
+    CEPH_HOME=$run/ceph service ceph "$here/ceph.sh" "$ceph_port"
+    ready ceph ceph_answers && return 0
+    echo "Ceph: attempt $attempt failed" >&2
+  done
+  ceph_lacks="Ceph did not start: see $run/ceph.log"
+  return 1
+}
+
+# The gateway answers, and its user is there.
+ceph_answers() { http_answers "http://127.0.0.1:$ceph_port/" && [[ -e $run/ceph/ready ]]; }
+
+keycloak_answers() { http_answers "$issuer"; }
+
+start_keycloak() {
+  local attempt
+  for attempt in 1 2 3; do
+    keycloak_port=$(free_ports)
+    issuer=http://127.0.0.1:$keycloak_port/realms/authseal
+    service keycloak "$here/keycloak.sh" "$keycloak_port"
+    ready keycloak keycloak_answers && return 0
+    echo "Keycloak: attempt $attempt failed" >&2
+  done
+  return 1
+}
+
+# Says where the services are to the tests, and that a test without its service is a failure, CI or not.
+name_services() {
   export AUTHSEAL_TEST_KAFKA=127.0.0.1:$kafka_port AUTHSEAL_TEST_KAFKA_CLI=$kafka_jars AUTHSEAL_TEST_PYTHON
   export AUTHSEAL_TEST_KAFKA_TLS=127.0.0.1:$((kafka_port + 2)) AUTHSEAL_TEST_KAFKA_CA=$run/kafka/ca.pem
   export AUTHSEAL_TEST_S3=http://127.0.0.1:$s3_port
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
   unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3
   export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
+  export CI=${CI:-true}
+}
+
+# What every live stage needs: Kafka, S3, Python. Says no after it has told what is missing.
+start_services() {
+  local begun=$SECONDS
+  if ((${#lacks[@]})); then
+    missing "$1" "missing: $(printf '%s; ' "${lacks[@]}")"
+    return 1
+  fi
+  printf '\n=== services: %s; logs in %s\n' "$2" "$run"
+  kafka_jars=$PWD/target/services/kafka-jars
+  mkdir -p "$kafka_jars" "$CARGO_TARGET_DIR/services"
+  if ! python_env || ! first_use "$kafka_jars/complete" start_kafka || ! start_s3; then
+    missing "$1" "a service did not start"
+    return 1
+  fi
+  summary+=("$(printf '%-8s %-6s %5ds  %s' services up $((SECONDS - begun)) "Kafka :$kafka_port, S3 :$s3_port")")
+  name_services
+}
+
+live() {
+  local targets=() name
+  start_services live "Apache Kafka, S3 (LocalStack), Ceph, Python" || return 0
+  # those that need more than this come in a stage of their own
+  for name in tests/live_*.rs; do
+    name=${name#tests/} name=${name%.rs}
+    case $name in live_ceph | live_idp) ;; *) targets+=(--test "$name") ;; esac
+  done
   for name in $(grep -lE 'AUTHSEAL_TEST_(KAFKA|S3|PYTHON)' tests/*.rs tests/*/main.rs) "${extra[@]}"; do
     name=${name#tests/} name=${name%/main.rs}
     [[ ${name%.rs} == live_* ]] || targets+=(--test "${name%.rs}")
   done
-  stage live cargo test --locked --no-fail-fast --test 'live_*' "${targets[@]}" -- --test-threads=1
+  stage live cargo test --locked --no-fail-fast "${targets[@]}" -- --test-threads=1
+  if start_ceph; then
+    export AUTHSEAL_TEST_CEPH=http://127.0.0.1:$ceph_port
+    stage ceph cargo test --locked --no-fail-fast --test live_ceph -- --test-threads=1
+  else
+    missing ceph "$ceph_lacks"
+  fi
+}
+
+# Kafka asks the provider for its keys when it starts: the provider comes first.
+idp() {
+  local begun=$SECONDS
+  if ((${#lacks[@]})); then
+    missing idp "missing: $(printf '%s; ' "${lacks[@]}")"
+    return 0
+  fi
+  mkdir -p "$CARGO_TARGET_DIR/services"
+  printf '\n=== services: Keycloak; logs in %s\n' "$run"
+  if ! start_keycloak; then
+    missing idp "Keycloak did not start"
+    return 0
+  fi
+  summary+=("$(printf '%-8s %-6s %5ds  %s' keycloak up $((SECONDS - begun)) "$issuer")")
+  KAFKA_OIDC=$issuer start_services idp "Apache Kafka with OAUTHBEARER, S3 (LocalStack), Python" || return 0
+  export AUTHSEAL_TEST_KAFKA_OAUTH=127.0.0.1:$((kafka_port + 3)) AUTHSEAL_TEST_OIDC=$issuer
+  stage idp cargo test --locked --no-fail-fast --test live_idp -- --test-threads=1
+}
+
+chaos() {
+  stage build cargo build --locked --release
+  ((failed == 0)) || return 0
+  start_services chaos "Apache Kafka, S3 (LocalStack), Python" || return 0
+  export AUTHSEAL_TEST_BINARY=$CARGO_TARGET_DIR/release/authseal AUTHSEAL_TEST_CHAOS_EVENTS=${AUTHSEAL_TEST_CHAOS_EVENTS:-2000000}
+  stage chaos cargo test --locked --test live_chaos -- --nocapture
 }
 
 # ----------------------------------------------------------------------------------------------------------------------
 
-[[ $mode == live ]] || hermetic
-[[ $mode == hermetic ]] || live
+[[ $mode != hermetic && $mode != all ]] || hermetic
+[[ $mode != live && $mode != all ]] || live
+[[ $mode != idp ]] || idp
+[[ $mode != chaos ]] || chaos
 
 printf '\n=== summary (%s, %ds, logs in %s)\n' "$mode" "$SECONDS" "$run"
 printf '%s\n' "${summary[@]}"

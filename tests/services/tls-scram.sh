@@ -7,6 +7,8 @@
 # groups bob.*, and write and describe bob.alerts; carol may do nothing. Plaintext clients (on PORT) may do everything.
 # The authority is target/services/kafka-PORT/ca.pem. It is made anew with the data; its key stays there: for tests
 # only.
+# KAFKA_OIDC     the issuer of a realm (tests/services/keycloak.sh): adds a listener on PORT + 3 that demands TLS and
+#                SASL/OAUTHBEARER with a token of that issuer, again after 15 seconds. The client authseal may do everything
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -37,6 +39,24 @@ ssl.truststore.location=$KAFKA_HOME/ca.pem
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS;User:alice
 PROPERTIES
+
+if [[ -n ${KAFKA_OIDC:-} ]]; then
+  sed -i -e "/^listeners=/s|\$|,OAUTH://127.0.0.1:$((port + 3))|" -e '/^listener.security.protocol.map=/s/$/,OAUTH:SASL_SSL/' \
+    -e '/^super.users=/s/$/;User:authseal/' tls-scram.properties
+  keys=$KAFKA_OIDC/protocol/openid-connect/certs
+  cat >> tls-scram.properties << PROPERTIES
+listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.oauth.oauthbearer.sasl.server.callback.handler.class=\
+org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.oauth.oauthbearer.connections.max.reauth.ms=15000
+listener.name.oauth.sasl.oauthbearer.jwks.endpoint.url=$keys
+listener.name.oauth.sasl.oauthbearer.expected.issuer=$KAFKA_OIDC
+listener.name.oauth.sasl.oauthbearer.sub.claim.name=azp
+PROPERTIES
+  # Kafka asks nobody whose URL is not allowed on its command line
+  export KAFKA_OPTS="-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=$keys"
+fi
 
 for user in alice bob carol; do
   printf -- '--add-scram\nSCRAM-SHA-512=[name=%s,password=secret]\n' "$user"

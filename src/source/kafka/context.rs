@@ -4,11 +4,13 @@ use super::{
     Consumer,
     faults::Limiter,
     ffi::{self, DataQueue},
+    oauth::Tokens,
     properties::Scrubber,
 };
 use crate::position::TopicPartition;
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
@@ -36,12 +38,18 @@ pub struct Context {
     notes: Mutex<Vec<Note>>,
     data: Mutex<Weak<DataQueue<Context>>>,
     logs: Logs,
+    tokens: Tokens,
 }
 
 impl Context {
     /// Callbacks that keep secrets out of what they tell.
-    pub fn new(scrubber: Scrubber) -> Self {
-        Self { notes: Mutex::default(), data: Mutex::new(Weak::new()), logs: Logs::new(scrubber) }
+    pub fn new(scrubber: Scrubber, tokens: Tokens) -> Self {
+        Self { notes: Mutex::default(), data: Mutex::new(Weak::new()), logs: Logs::new(scrubber), tokens }
+    }
+
+    /// Whether the client must be polled for a token before it can be asked anything.
+    pub fn wants_token(&self) -> bool {
+        self.tokens.are_needed() && !self.tokens.are_there()
     }
 
     /// Where assigned partitions deliver to. Set before the first poll.
@@ -115,6 +123,12 @@ impl ConsumerContext for Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.tokens.next()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.logs.log(level, facility, text);
     }

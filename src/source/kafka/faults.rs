@@ -1,6 +1,6 @@
 //! What librdkafka's errors mean for whoever runs authseal, and how often the same one is told.
 
-use super::ffi::error_text;
+use super::{ffi::error_text, oauth};
 use crate::error::{Error, Kind};
 use rdkafka::types::RDKafkaRespErr as Code;
 use std::{
@@ -29,9 +29,11 @@ fn advice(code: i32) -> (Kind, &'static str) {
         Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
         | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
         | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM
-        | Code::RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE => {
-            (Kind::Config, "check security.protocol, sasl.mechanism, sasl.username and sasl.password")
-        }
+        | Code::RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE => (
+            Kind::Config,
+            "check security.protocol, sasl.mechanism, and sasl.username and sasl.password; with OAUTHBEARER, which \
+                 issuer, audience and scope the brokers expect",
+        ),
         Code::RD_KAFKA_RESP_ERR__SSL => (
             Kind::Config,
             "check ssl.ca.location; where the brokers ask for a certificate, ssl.certificate.location and \
@@ -92,7 +94,7 @@ fn advice(code: i32) -> (Kind, &'static str) {
 
 /// The error that a code is, with `words` of librdkafka (its own text when there are none) and what to do.
 pub fn error(code: i32, words: &str) -> Error {
-    let (kind, hint) = advice(code);
+    let (kind, hint) = oauth::advice(words).unwrap_or_else(|| advice(code));
     let own = error_text(code);
     let words = match words.trim() {
         "" => own,
@@ -166,6 +168,10 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(hint) && error.to_string().starts_with("words of"), "{error}");
         }
+        let token = |words: &str| error(Code::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32, words);
+        let refused = token("Failed to acquire SASL OAUTHBEARER token: the identity provider refuses: 401 unknown");
+        assert!(refused.kind() == Kind::Config && refused.to_string().contains("sasl.oauthbearer"), "{refused}");
+        assert!(token("Failed to acquire SASL OAUTHBEARER token: no answer within 10 s").is_retry());
         assert!(is_rebalance(22) && is_rebalance(25) && is_rebalance(27) && !is_rebalance(29));
         assert_eq!(error(12_345, "").to_string(), "error code 12345");
     }

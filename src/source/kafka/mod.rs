@@ -18,6 +18,7 @@
 pub(crate) mod context;
 pub(crate) mod faults;
 pub(crate) mod ffi;
+pub(crate) mod oauth;
 mod partitions;
 mod poller;
 pub mod properties;
@@ -27,6 +28,7 @@ pub mod topic;
 
 use self::{
     context::{Context, lock},
+    oauth::Tokens,
     poller::{Command, Poller},
     properties::{CONSUMER, Properties, Scrubber, configure, creation_error, shown},
     queue::EventQueue,
@@ -161,7 +163,7 @@ impl KafkaSource {
             config.set("group.instance.id", instance);
         }
         let consumer: Consumer = config
-            .create_with_context(Context::new(scrubber.clone()))
+            .create_with_context(Context::new(scrubber.clone(), Tokens::of(&settings.properties)?))
             .map_err(|error| creation_error(error, &scrubber))?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|e| Error::config(format!("the topics cannot be subscribed to: {e}")))?;

@@ -1,6 +1,7 @@
 //! From settings to librdkafka's configuration: what is fixed and why, what is set unless the user says otherwise,
 //! and which values must never be shown. The publisher uses it too.
 
+use super::oauth;
 use crate::error::{Error, Result};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use std::collections::BTreeMap;
@@ -131,16 +132,10 @@ pub fn configure(
     if brokers.trim().is_empty() {
         return Err(Error::config("no Kafka brokers are set: name one or more as `brokers = \"host:9092,host:9092\"`"));
     }
-    for (name, value) in properties {
+    for name in properties.keys() {
         if let Some(rule) = fixed.iter().chain(COMMON).find(|rule| rule.names.contains(&name.as_str())) {
             let to = rule.value.map(|value| format!(" to {value}")).unwrap_or_default();
             return Err(Error::config(format!("the Kafka property {name} is fixed{to}: {}; remove it", rule.why)));
-        }
-        if matches!(name.as_str(), "sasl.mechanism" | "sasl.mechanisms") && value.eq_ignore_ascii_case("OAUTHBEARER") {
-            return Err(Error::config(format!(
-                "the Kafka property {name} is OAUTHBEARER, for which this build has no client: use SCRAM-SHA-512, \
-                 PLAIN over TLS, or client certificates"
-            )));
         }
     }
     let mut config = ClientConfig::new();
@@ -148,7 +143,9 @@ pub fn configure(
     let debug = properties.contains_key("debug");
     config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     let fixed = fixed.iter().filter_map(|rule| rule.names.first().zip(rule.value));
-    let own = properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    // what asks for tokens is ours: librdkafka would need libcurl for it
+    let own = properties.iter().filter(|(name, _)| !oauth::is_ours(name));
+    let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in defaults.iter().copied().chain(own).chain(fixed.map(|(n, v)| (*n, v))) {
         config.set(name, value);
     }
@@ -244,8 +241,21 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_said_at_once() {
-        let error = configure("a:1", &[], &properties(&[("sasl.mechanism", "OAUTHBEARER")]), CONSUMER).unwrap_err();
-        assert!(error.to_string().contains("SCRAM"), "{error}");
         assert!(configure(" ", &[], &Properties::new(), CONSUMER).is_err());
+    }
+
+    #[test]
+    fn librdkafka_is_not_told_how_tokens_are_got() {
+        let own = properties(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.client.secret", "p1"),
+            ("https.ca.location", "/etc/ca.pem"),
+        ]);
+        let config = configure("a:1", &[], &own, CONSUMER).unwrap();
+        assert_eq!(config.get("sasl.mechanism"), Some("OAUTHBEARER"));
+        assert!(config.get("sasl.oauthbearer.client.secret").is_none() && config.get("https.ca.location").is_none());
+        config.create_native_config().unwrap();
     }
 }

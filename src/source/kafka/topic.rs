@@ -5,6 +5,7 @@ use super::{
     context::{Context, Note},
     faults,
     ffi::{borrowed_headers, error_text},
+    oauth::Tokens,
     properties::{CONSUMER, Properties, Scrubber, configure, creation_error},
     query,
 };
@@ -99,9 +100,26 @@ impl<'a> Reading<'a> {
         let mut config = configure(settings.brokers, &defaults, settings.properties, CONSUMER)?;
         config.set("group.id", settings.group);
         let consumer = config
-            .create_with_context(Context::new(scrubber.clone()))
+            .create_with_context(Context::new(scrubber.clone(), Tokens::of(settings.properties)?))
             .map_err(|error| creation_error(error, &scrubber))?;
-        Ok(Self { consumer, topic: settings.topic, worst: None })
+        let mut reading = Self { consumer, topic: settings.topic, worst: None };
+        reading.wait_for_token()?;
+        Ok(reading)
+    }
+
+    /// librdkafka asks for a token when it is polled, and a question to the brokers does not poll.
+    fn wait_for_token(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        while self.consumer.context().wants_token() {
+            // nothing is assigned yet: what is polled is told in the notes
+            drop(self.consumer.poll(POLL));
+            self.listen()?;
+            if begun.elapsed() > PATIENCE {
+                let none = || Error::retry("there is no token from the identity provider");
+                return Err(self.worst.take().unwrap_or_else(none));
+            }
+        }
+        Ok(())
     }
 
     fn run(mut self, mut left: BTreeMap<i32, (i64, i64)>, mut each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
