@@ -89,4 +89,5 @@ pub mod source;
 pub mod store;
 pub mod store_info;
 pub mod telemetry;
+pub mod tlog;
 pub mod web;

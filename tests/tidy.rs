@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "segment",
             "sigma",
             "store_info",
+            "tlog",
         ],
     ),
     ("edges", &["publish", "source", "store"]),
