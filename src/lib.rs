@@ -23,10 +23,10 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`],
-//!    [`sigma`].
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
+//!    [`detect`], [`sigma`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`], [`backtest`].
+//! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -41,9 +41,10 @@
 //! 5. [`store`], [`source`], [`publish`]: the contracts first, then one implementation each for production and for
 //!    tests.
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
-//! 7. [`audit`]: the read path. It shares formats with ingest, and nothing else.
-//! 8. [`backtest`]: rules over what was sealed.
-//! 9. [`sigma`]: other people's rules, made into ours.
+//! 7. [`log`]: what is sealed enters the transparency log, whose formats are in [`tlog`].
+//! 8. [`audit`]: the read path. It shares formats with ingest, and nothing else.
+//! 9. [`backtest`]: rules over what was sealed.
+//! 10. [`sigma`]: other people's rules, made into ours.
 //!
 //! # Four promises
 //!
@@ -76,6 +77,7 @@ pub mod fault;
 pub mod health;
 pub mod ingest;
 pub mod layout;
+pub mod log;
 pub mod manifest;
 pub mod merkle;
 pub mod note;

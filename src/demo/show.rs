@@ -128,6 +128,7 @@ async fn seal(options: &DemoOptions, stage: &Stage, screen: &Screen, store: &Arc
         alerts: ALERTS.into(),
         dead_letters: Some(DEAD_LETTERS.into()),
         shadow: None,
+        checkpoints: None,
         properties: Properties::new(),
     })?;
     let signer = crate::note::Signer::parse(&stage.signer.secret_text())?;

@@ -83,8 +83,7 @@ mod tests {
         let root = Digest::from_base64("rKbDipCvhuX1GZ7g5BBe8sA6BbJ7ja/1nk427v383cs=").unwrap();
         let checkpoint = Checkpoint { origin: "example.com/log/testdata".into(), size: 15, root };
         let note = checkpoint.sign(&signer).unwrap();
-        let signature =
-            "M9e0luh4jTG+UMBqOUo9/q+yAEvx1ilBEniMvjf1zfcBOhg+CKubMt53MvIt/uEWP6zdkdIQzd/fmwlM/dlPWF74ewI=";
+        let signature = "M9e0luh4jTG+UMBqOUo9/q+yAEvx1ilBEniMvjf1zfcBOhg+CKubMt53MvIt/uEWP6zdkdIQzd/fmwlM/dlPWF74ewI=";
         let want = format!("example.com/log/testdata\n15\n{root}\n\n\u{2014} example.com/log/testdata {signature}\n");
         assert_eq!(note, want);
         let keys = Verifiers::of(&signer);

@@ -169,10 +169,9 @@ mod tests {
     #[test]
     fn unknown_formats_are_told_apart_from_what_is_no_entry() {
         let unknown = |line: &str| Entry::parse(line, "o").map_err(|f| f.code);
-        for good in [
-            "{\"format\":\"authseal/key@1\"}\n",
-            "{\"format\":\"x\",\"b\":[1,-2,{\"a\":null}],\"a\":\"\\u00e9\"}\n",
-        ] {
+        for good in
+            ["{\"format\":\"authseal/key@1\"}\n", "{\"format\":\"x\",\"b\":[1,-2,{\"a\":null}],\"a\":\"\\u00e9\"}\n"]
+        {
             assert!(matches!(unknown(good), Ok(Entry::Unknown { .. })), "{good}");
         }
         for bad in [
