@@ -10,6 +10,7 @@
 //! Kafka ── record ─▶ decode+validate ─┬─ event ────────▶ detect ─▶ alerts topic (OCSF)
 //!                                     ├─ rejection ────▶ detect, dead-letter topic
 //!                                     └─ all ──────────▶ segment ─▶ chain ─▶ seal ─▶ store ─▶ receipt
+//!                                                                                   └─▶ log ─▶ checkpoint
 //!
 //! RawRecord → Event | Rejection | Opaque → Draft → Sealed → Receipt
 //! ```
@@ -53,11 +54,12 @@
 //!    where to go on; create-only keys fence zombie writers. Held by `tests/ingest.rs` (crashes, zombies, lost
 //!    answers) and `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint).
 //! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
-//!    at its place, with a reason code. Held by `tests/tamper.rs`.
+//!    at its place, with a reason code; what is in the transparency log is missed when it is removed. Held by
+//!    `tests/tamper` and, for the log under races and crashes, by `tests/log_race.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
 //!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
-//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes. Held by
-//!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
+//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log. Held
+//!    by `tests/format` and by `tests/independent/`, verifiers in other languages that share no code with this one.
 
 pub mod artifact;
 pub mod audit;

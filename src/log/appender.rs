@@ -6,7 +6,7 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     fault::Fault,
-    layout::{self, Tile},
+    layout::{self, MAX_SEQUENCE, Tile},
     note::{Signer, Verifiers},
     position::ChainId,
     retention::Retention,
@@ -78,12 +78,16 @@ impl Appender {
     ///
     /// Errors: `Kind::Tampered` when what lies there does not follow from what is known. Then nothing is extended.
     pub async fn refresh(&mut self) -> Result<()> {
-        if self.log.is_none() {
-            let log = self.open().await?;
-            if log.size() > 0 {
-                self.known.push_back((log.size(), log.root()));
+        match self.log.as_ref().map(Log::newest) {
+            None => {
+                let log = self.open().await?;
+                if log.size() > 0 {
+                    self.known.push_back((log.size(), log.root()));
+                }
+                self.log = Some(log);
             }
-            self.log = Some(log);
+            Some(None) => {}
+            Some(Some((number, hash))) => self.check_seen(number, hash).await?,
         }
         loop {
             let next = self.known_log()?.next();
@@ -250,12 +254,15 @@ impl Appender {
         if !from(0).await? {
             return Ok(None);
         }
-        let (mut low, mut step) = (0, 1);
-        while from(low + step).await? {
-            low += step;
-            step *= 2;
+        // what sorts behind every number is none
+        let behind = self.store.list(layout::BATCHES, Some(&layout::batch_key(MAX_SEQUENCE)), 1).await?;
+        if let Some(stray) = behind.first() {
+            return Err(self.stray(&stray.key));
         }
-        let mut high = low + step;
+        let (mut low, mut high) = (0, 1);
+        while high <= MAX_SEQUENCE && from(high).await? {
+            (low, high) = (high, (high * 2).min(MAX_SEQUENCE + 1));
+        }
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             if from(middle).await? {
@@ -335,6 +342,19 @@ impl Appender {
         }
     }
 
+    /// What this process has read is still there, as it was: else the log was cut off or rewritten, and whoever went on
+    /// would hide it.
+    async fn check_seen(&self, number: u64, hash: Digest) -> Result<()> {
+        let batch = read_batch(&*self.store, &self.keys, &self.options.origin, number).await?;
+        match batch.hash == hash {
+            true => Ok(()),
+            false => {
+                let key = layout::batch_key(number);
+                Err(self.tampered(&key, "it is another batch than this process has read there before"))
+            }
+        }
+    }
+
     fn tampered(&self, key: &str, what: &str) -> Error {
         Error::tampered(format!("{key} in {}: {what}", self.store.describe()))
     }
@@ -370,7 +390,10 @@ async fn read_batch(store: &dyn Store, keys: &Verifiers, origin: &str, number: u
     let key = layout::batch_key(number);
     let place = || format!("{key} in {}", store.describe());
     let Some(stored) = store.read_oldest(&key).await? else {
-        return Err(Error::tampered(format!("{} is not there, and a later batch is: it was removed", place())));
+        return Err(Error::tampered(format!(
+            "{} was removed: this process has read it before, or a later batch is there",
+            place()
+        )));
     };
     let batch = Batch::open(&stored.bytes, keys, origin);
     let batch = batch.map_err(|fault| Error::tampered(format!("{}: {fault}", place())))?;

@@ -1,5 +1,5 @@
-//! What waits to be logged: filled by whoever seals, emptied by the log. Never blocks, and bounded: a line that finds no
-//! room is dropped and its chain is looked at later, for the store has it.
+//! What waits to be logged: filled by whoever seals, emptied by the log. Never blocks, and bounded: a line that finds
+//! no room is dropped and its chain is looked at later, for the store has it.
 
 use crate::{
     digest::Digest,
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(queue.run_of(&a, 3, 1), ["3\n"]);
         assert!(queue.take_looks().is_empty());
         assert!(queue.run_of(&a, 2, 9).is_empty(), "2 is not here");
-        assert_eq!(queue.take_looks(), [a.clone()]);
+        assert_eq!(queue.take_looks(), std::slice::from_ref(&a));
         queue.logged(&a, 4);
         assert_eq!((queue.len(), queue.run_of(&a, 5, 9).len(), queue.take_looks().len()), (1, 0, 1));
         queue.logged(&a, 6);

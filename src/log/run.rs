@@ -135,8 +135,8 @@ impl Logger {
         find::fill(&**store, seal_keys, &self.options.origin, queue, chain, from).await
     }
 
-    /// The entries of the next batch: of each chain what follows what is logged; and once a minute that we live. A chain
-    /// of which later manifests are here than the one that it needs is looked at once a turn (`looked`).
+    /// The entries of the next batch: of each chain what follows what is logged; and once a minute that we live. A
+    /// chain of which later manifests are here than the one that it needs is looked at once a turn (`looked`).
     async fn choose(&mut self, looked: &mut BTreeSet<ChainId>) -> Result<Vec<String>> {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         for chain in self.parts.queue.chains() {

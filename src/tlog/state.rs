@@ -74,6 +74,11 @@ impl Log {
         self.next
     }
 
+    /// The number and the hash of the newest batch.
+    pub fn newest(&self) -> Option<(u64, Digest)> {
+        self.next.checked_sub(1).zip(self.previous)
+    }
+
     /// How many entries.
     pub fn size(&self) -> u64 {
         self.edge.size()
@@ -137,8 +142,8 @@ impl Log {
         Ok(())
     }
 
-    /// Appends the batch that comes next. Everything is checked before anything is changed: number, `previous`, `first`,
-    /// the form of each entry, the order of each chain, `root`. Tiles that are full now go to `full`.
+    /// Appends the batch that comes next. Everything is checked before anything is changed: number, `previous`,
+    /// `first`, the form of each entry, the order of each chain, `root`. Tiles that are full now go to `full`.
     pub fn apply(&mut self, batch: &Batch, full: &mut Vec<(Tile, Bytes)>) -> Result<(), Fault> {
         let header = &batch.header;
         let follows = |good: bool, what: &str| match good {

@@ -1,5 +1,5 @@
-//! The tree as tiles: each holds up to 256 hashes of one level, an entry bundle up to 256 entries (c2sp.org/tlog-tiles).
-//! [`Edge`] is what a growing log must remember: the incomplete tile of each level.
+//! The tree as tiles: each holds up to 256 hashes of one level, an entry bundle up to 256 entries
+//! (c2sp.org/tlog-tiles). [`Edge`] is what a growing log must remember: the incomplete tile of each level.
 
 use crate::{
     digest::Digest,

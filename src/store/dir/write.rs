@@ -41,8 +41,8 @@ impl Dir {
         }
     }
 
-    /// A rename is all or nothing. A crash before it leaves the old bytes and a file under `.tmp`; a crash after it, the
-    /// new bytes, perhaps not yet durable: they are derived, and are written again.
+    /// A rename is all or nothing. A crash before it leaves the old bytes and a file under `.tmp`; a crash after it,
+    /// the new bytes, perhaps not yet durable: they are derived, and are written again.
     pub(super) fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(key);
         let folder = path.parent().ok_or_else(|| Error::bug(format!("{key} has no folder")))?;
