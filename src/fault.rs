@@ -116,4 +116,19 @@ codes! {
     TOPIC_CHANGED = "topic_changed";
     /// store.json or an artifact bundle is not of the form that docs/format.md describes.
     FORMAT = "format";
+    /// A batch or a checkpoint of the log is not a signed note of the form that docs/format.md describes.
+    LOG_FORM = "log_form";
+    /// A batch or a checkpoint of the log is signed by a key that the verifier was not given, or that has another name
+    /// than the log.
+    LOG_UNKNOWN_KEY = "log_unknown_key";
+    /// The signature of a batch or a checkpoint of the log does not verify.
+    LOG_SIGNATURE = "log_signature";
+    /// A batch does not follow the one before: its number or previous is another.
+    LOG_PREVIOUS = "log_previous";
+    /// first or root of a batch do not follow from the entries up to it.
+    LOG_ROOT = "log_root";
+    /// An entry of the log is not one canonical line of its format.
+    LOG_ENTRY = "log_entry_form";
+    /// The manifests of a chain do not stand in the log in the order of their sequences, without a hole, each once.
+    LOG_ORDER = "log_order";
 }

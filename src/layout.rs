@@ -12,6 +12,14 @@ pub const STORE_JSON: &str = "store.json";
 pub const CHAINS: &str = "chains/";
 /// What every key of an artifact begins with.
 pub const ARTIFACTS: &str = "artifacts/";
+/// What every key of the transparency log begins with. Behind it lies a log as c2sp.org/tlog-tiles has it.
+pub const LOG: &str = "log/";
+/// What every key of a batch begins with.
+pub const BATCHES: &str = "log/batches/";
+/// What every key of a tile or an entry bundle begins with.
+pub const TILES: &str = "log/tile/";
+/// The newest signed size and root of the log.
+pub const CHECKPOINT: &str = "log/checkpoint";
 /// Partitions are written with so many digits.
 const PARTITION_DIGITS: usize = 5;
 /// Incarnations are written with so many digits.
@@ -65,6 +73,80 @@ pub fn parse_artifact_key(key: &str) -> Option<Digest> {
     Digest::from_hex(key.strip_prefix(ARTIFACTS)?)
 }
 
+/// `log/batches/<number>`
+pub fn batch_key(number: u64) -> String {
+    format!("{BATCHES}{number:0SEQUENCE_DIGITS$}")
+}
+
+/// The number in a batch's key; `None` for any other key.
+pub fn parse_batch_key(key: &str) -> Option<u64> {
+    digits(key.strip_prefix(BATCHES)?, SEQUENCE_DIGITS)
+}
+
+/// What a tile holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TileKind {
+    /// Hashes of a level: each the root of 256^level entries.
+    Hashes(u8),
+    /// Entries: a bundle.
+    Entries,
+}
+
+/// A tile or bundle of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tile {
+    /// What it holds.
+    pub kind: TileKind,
+    /// Its index among those of its kind.
+    pub index: u64,
+    /// How many hashes or entries: 1 to 255 of a partial one, 256 of a full one.
+    pub width: u16,
+}
+
+impl Tile {
+    /// A full one.
+    pub fn full(kind: TileKind, index: u64) -> Self {
+        Self { kind, index, width: 256 }
+    }
+}
+
+/// `log/tile/<level or entries>/<index>`, and `.p/<width>` behind it where it is partial. The index stands in groups of
+/// three digits, all but the last behind an x (c2sp.org/tlog-tiles).
+pub fn tile_key(tile: &Tile) -> String {
+    let kind = match tile.kind {
+        TileKind::Hashes(level) => level.to_string(),
+        TileKind::Entries => "entries".into(),
+    };
+    let mut index = format!("{:03}", tile.index % 1000);
+    let mut rest = tile.index / 1000;
+    while rest > 0 {
+        index = format!("x{:03}/{index}", rest % 1000);
+        rest /= 1000;
+    }
+    match tile.width {
+        256 => format!("{TILES}{kind}/{index}"),
+        width => format!("{TILES}{kind}/{index}.p/{width}"),
+    }
+}
+
+/// The tile of a key as [`tile_key`] writes it; `None` for any other key.
+pub fn parse_tile_key(key: &str) -> Option<Tile> {
+    let (kind, rest) = key.strip_prefix(TILES)?.split_once('/')?;
+    let kind = match kind {
+        "entries" => TileKind::Entries,
+        level => TileKind::Hashes(level.parse().ok().filter(|level| *level < 8)?),
+    };
+    let (index, width) = match rest.split_once(".p/") {
+        Some((index, width)) => (index, width.parse().ok().filter(|width| (1..256).contains(width))?),
+        None => (rest, 256),
+    };
+    let groups = index.split('/').map(|group| digits(group.strip_prefix('x').unwrap_or(group), 3));
+    let index = groups.into_iter().try_fold(0_u64, |sum, group| sum.checked_mul(1000)?.checked_add(group?))?;
+    let tile = Tile { kind, index, width };
+    // whatever has another spelling is another key
+    (tile_key(&tile) == key).then_some(tile)
+}
+
 /// Exactly `count` decimal digits.
 fn digits(text: &str, count: usize) -> Option<u64> {
     (text.len() == count && text.bytes().all(|c| c.is_ascii_digit())).then(|| text.parse().ok()).flatten()
@@ -108,5 +190,45 @@ mod tests {
             assert_eq!(parse_segment_key(bad), None, "{bad}");
         }
         assert_eq!(parse_artifact_key(&format!("artifacts/{}", Digest::of(b"x").hex().to_uppercase())), None);
+    }
+
+    #[test]
+    fn keys_of_the_log_read_back() {
+        assert_eq!(batch_key(41), "log/batches/000000000041");
+        assert_eq!(parse_batch_key("log/batches/000000000041"), Some(41));
+        for bad in ["log/batches/41", "log/batches/0000000000041", "log/batches/00000000004x", "log/checkpoint"] {
+            assert_eq!(parse_batch_key(bad), None, "{bad}");
+        }
+        let hashes = |level, index, width| Tile { kind: TileKind::Hashes(level), index, width };
+        for (tile, key) in [
+            (hashes(0, 0, 15), "log/tile/0/000.p/15"),
+            (hashes(0, 0, 256), "log/tile/0/000"),
+            (hashes(1, 1_234_067, 256), "log/tile/1/x001/x234/067"),
+            (hashes(0, 1_234_067, 8), "log/tile/0/x001/x234/067.p/8"),
+            (Tile::full(TileKind::Entries, 1000), "log/tile/entries/x001/000"),
+        ] {
+            assert_eq!(tile_key(&tile), key);
+            assert_eq!(parse_tile_key(key), Some(tile));
+        }
+        for bad in [
+            "log/tile/00/000",
+            "log/tile/8/000",
+            "log/tile/-1/000",
+            "log/tile/x/000",
+            "log/tile/0/0",
+            "log/tile/0/1234",
+            "log/tile/0/001/067",
+            "log/tile/0/x000/067",
+            "log/tile/0/x001",
+            "log/tile/0/000.p/0",
+            "log/tile/0/000.p/256",
+            "log/tile/0/000.p/08",
+            "log/tile/0/000.p",
+            "log/tile/0/000/",
+            "log/tile/0/",
+            "log/tile/0/x999/x999/x999/x999/x999/x999/x999/999",
+        ] {
+            assert_eq!(parse_tile_key(bad), None, "{bad}");
+        }
     }
 }

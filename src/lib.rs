@@ -10,6 +10,7 @@
 //! Kafka ── record ─▶ decode+validate ─┬─ event ────────▶ detect ─▶ alerts topic (OCSF)
 //!                                     ├─ rejection ────▶ detect, dead-letter topic
 //!                                     └─ all ──────────▶ segment ─▶ chain ─▶ seal ─▶ store ─▶ receipt
+//!                                                                                   └─▶ log ─▶ checkpoint
 //!
 //! RawRecord → Event | Rejection | Opaque → Draft → Sealed → Receipt
 //! ```
@@ -23,10 +24,10 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`decode`], [`detect`],
-//!    [`sigma`].
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
+//!    [`detect`], [`sigma`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
-//! 4. **Workflows**, which never import each other: [`ingest`], [`audit`], [`backtest`].
+//! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
 //! A lower layer never imports a higher one; `tests/tidy.rs` checks it.
@@ -41,9 +42,10 @@
 //! 5. [`store`], [`source`], [`publish`]: the contracts first, then one implementation each for production and for
 //!    tests.
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
-//! 7. [`audit`]: the read path. It shares formats with ingest, and nothing else.
-//! 8. [`backtest`]: rules over what was sealed.
-//! 9. [`sigma`]: other people's rules, made into ours.
+//! 7. [`log`]: what is sealed enters the transparency log, whose formats are in [`tlog`].
+//! 8. [`audit`]: the read path. It shares formats with ingest, and nothing else.
+//! 9. [`backtest`]: rules over what was sealed.
+//! 10. [`sigma`]: other people's rules, made into ours.
 //!
 //! # Four promises
 //!
@@ -53,11 +55,12 @@
 //!    answers), `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint) and `tests/live_chaos.rs`
 //!    (broker and store fail as well: `docs/reliability.md`).
 //! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
-//!    at its place, with a reason code. Held by `tests/tamper.rs`.
+//!    at its place, with a reason code; what is in the transparency log is missed when it is removed. Held by
+//!    `tests/tamper` and, for the log under races and crashes, by `tests/log_race.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
 //!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
-//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes. Held by
-//!    `tests/format.rs` and by `tests/independent/`, a verifier in another language that shares no code with this one.
+//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log. Held
+//!    by `tests/format` and by `tests/independent/`, verifiers in other languages that share no code with this one.
 
 pub mod artifact;
 pub mod audit;
@@ -77,6 +80,7 @@ pub mod fault;
 pub mod health;
 pub mod ingest;
 pub mod layout;
+pub mod log;
 pub mod manifest;
 pub mod merkle;
 pub mod note;
@@ -90,4 +94,5 @@ pub mod source;
 pub mod store;
 pub mod store_info;
 pub mod telemetry;
+pub mod tlog;
 pub mod web;

@@ -1,6 +1,7 @@
 //! How long an object must stay, and who may shorten it.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The lock of an object, in the words of S3 Object Lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,4 +28,38 @@ pub struct Retention {
 impl Retention {
     /// No lock.
     pub const NONE: Self = Self { mode: LockMode::None, until: None };
+}
+
+/// How long what is sealed stays locked.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionPolicy {
+    /// Who may shorten it.
+    pub mode: LockMode,
+    /// How long, from the moment of sealing.
+    pub period: Duration,
+}
+
+impl RetentionPolicy {
+    /// The lock of an object sealed at `now` (milliseconds since 1970): whole seconds, rounded up.
+    pub fn at(&self, now: i64) -> Retention {
+        if self.mode == LockMode::None {
+            return Retention::NONE;
+        }
+        let until = now.saturating_add(self.period.as_millis() as i64);
+        Retention { mode: self.mode, until: Some((until + 999).div_euclid(1000) * 1000) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_end_on_a_whole_second_and_never_too_early() {
+        let policy = RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(10) };
+        assert_eq!(policy.at(1_234).until, Some(12_000));
+        assert_eq!(policy.at(2_000).until, Some(12_000));
+        let none = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(10) };
+        assert_eq!(none.at(5), Retention::NONE);
+    }
 }

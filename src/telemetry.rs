@@ -129,6 +129,16 @@ metrics! {
         "Records of the state of rules that were restored.";
     Gauge STATE_RESTORE_SECONDS = "authseal_state_restore_seconds",
         "How long it took to restore the state of the last partition.";
+    Gauge LOG_SIZE = "authseal_log_size",
+        "Entries of the transparency log.";
+    Gauge LOG_PENDING = "authseal_log_pending",
+        "Manifests that are sealed here and wait to be logged.";
+    Gauge LOG_CHECKPOINT_AGE = "authseal_log_checkpoint_age_seconds",
+        "Time since the log had its newest checkpoint.";
+    Counter LOG_CONFLICTS = "authseal_log_conflicts_total",
+        "Batches for which another instance was first: entered again behind it.";
+    Counter LOG_ERRORS = "authseal_log_errors_total",
+        "Turns in which the log could not be extended.";
     Gauge BUILD_INFO = "authseal_build_info",
         "1, with the version.";
     Gauge START_TIME = "process_start_time_seconds",

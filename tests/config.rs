@@ -123,6 +123,7 @@ fn the_example_mentions_every_setting_and_no_other() {
         ("kafka.password", "AUTHSEAL_KAFKA__PASSWORD"),
         ("seal.key", "AUTHSEAL_SEAL__KEY"),
         ("seal.withhold_key", "AUTHSEAL_SEAL__WITHHOLD_KEY"),
+        ("log.key", "AUTHSEAL_LOG__KEY"),
     ] {
         assert!(EXAMPLE.contains(variable), "{variable}");
         shown.insert(path.to_owned());

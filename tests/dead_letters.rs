@@ -81,6 +81,7 @@ impl Stage {
             alerts: "authseal.alerts".into(),
             dead_letters: Some(LETTERS.into()),
             shadow: None,
+            checkpoints: None,
             properties: BTreeMap::new(),
         })
         .unwrap();

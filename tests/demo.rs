@@ -46,6 +46,9 @@ fn the_demo_seals_judges_verifies_and_catches_what_was_done_to_a_copy() {
     let (code, json) = authseal(&["verify", &path("store"), "--key", &path("seal.vkey"), "--json"]);
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((code, report["totals"]["records"].as_u64()), (Some(0), Some(EVENTS as u64)), "{json}");
+    let log = &report["log"];
+    let segments = report["totals"]["segments"].as_u64().unwrap();
+    assert!(log["entries"].as_u64().unwrap() >= segments && log["unlogged"] == 0 && log["pending"] == 0, "{json}");
     let rejections = report["totals"]["rejections"].as_u64().unwrap();
     let dead = lines(&dir.join("dead-letters.ndjson"));
     assert!(rejections > 0 && dead.len() as u64 == rejections, "{rejections} rejections, {} dead letters", dead.len());
@@ -55,6 +58,11 @@ fn the_demo_seals_judges_verifies_and_catches_what_was_done_to_a_copy() {
     assert_eq!(code, Some(10), "{json}");
     let named = text.split("at ").find_map(|part| part.split(". Verifying").next().filter(|p| p.starts_with("demo/")));
     assert!(json.contains(named.expect("the demo names the record")), "{named:?}: {json}");
+
+    // the newest segment of a chain removed: the log names it
+    let (code, json) = authseal(&["verify", &path("cut"), "--key", &path("seal.vkey"), "--json"]);
+    assert!(code == Some(11) && json.contains("\"removed\""), "{json}");
+    assert!(text.contains("INCOMPLETE removed"), "{text}");
 
     // a folder with something in it is never written over
     let (code, text) = authseal(&["demo", "--dir", &dir.display().to_string()]);

@@ -50,6 +50,7 @@ fn log(cluster: &Cluster, topic: &str) -> KafkaStateLog {
         alerts: ALERTS.into(),
         dead_letters: None,
         shadow: None,
+        checkpoints: None,
         properties: BTreeMap::new(),
     });
     let settings = StateSettings { brokers, group: "g".into(), topic: topic.into(), properties: BTreeMap::new() };

@@ -130,6 +130,7 @@ async fn publishing_errors_say_whether_to_send_again() {
         brokers: kafka.brokers.clone(),
         alerts: "no.such.topic".into(),
         dead_letters: None,
+        checkpoints: None,
         shadow: Some("no.such.shadow".into()),
         properties: [("topic.metadata.propagation.max.ms".to_owned(), "1000".to_owned())].into(),
     };

@@ -97,8 +97,25 @@ async fn check(subject: &Subject) {
     names_folders(subject).await;
     answers_put_new(subject).await;
     deletes_what_is_not_locked(subject).await;
+    replaces_the_checkpoint_alone(subject).await;
     if subject.has_versions() {
         sees_through_shadows_and_markers(subject).await;
+    }
+}
+
+async fn replaces_the_checkpoint_alone(subject: &Subject) {
+    let (key, store) = ("log/checkpoint", &subject.store);
+    let newest = || async { store.read_newest(key).await.unwrap().map(|stored| stored.bytes) };
+    assert_eq!(newest().await, None);
+    for bytes in [&b"one"[..], b"two", b"two", b""] {
+        store.replace(key, Bytes::from_static(bytes)).await.unwrap();
+        assert_eq!(newest().await.unwrap(), bytes);
+    }
+    assert_eq!(store.create(key, Bytes::from_static(b"x"), &NONE).await.unwrap(), Create::Exists);
+    for key in ["store.json", "log/batches/000000000000", "log/tile/0/000", "chains/a", "../a"] {
+        let error = store.replace(key, Bytes::from_static(b"x")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Bug, "{key}");
+        assert!(store.read_newest("chains/a").await.unwrap().is_none());
     }
 }
 

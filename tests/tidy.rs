@@ -30,15 +30,22 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "segment",
             "sigma",
             "store_info",
+            "tlog",
         ],
     ),
     ("edges", &["publish", "source", "store"]),
-    ("workflows", &["audit", "backtest", "ingest"]),
+    ("workflows", &["audit", "backtest", "ingest", "log"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];
 
 /// Pairs that never import each other although they share a layer.
-const STRANGERS: [(&str, &str); 6] = [
+const STRANGERS: [(&str, &str); 12] = [
+    ("log", "audit"),
+    ("audit", "log"),
+    ("log", "ingest"),
+    ("ingest", "log"),
+    ("log", "backtest"),
+    ("backtest", "log"),
     ("audit", "ingest"),
     ("ingest", "audit"),
     ("audit", "backtest"),

@@ -37,6 +37,8 @@ const LINK: &str = "one of the two segments is not the one that was sealed there
     chain: compare both with a replica and with the log of the instance that the manifest names";
 const MISSING: &str = "look for delete markers and in the storage's access log; restore the object from a replica: its \
     bytes prove themselves";
+const LOG: &str = "keep the object as evidence and restore it from a replica; find out from the storage's access log \
+    who wrote it, and compare the log with checkpoints that were kept elsewhere";
 const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
     topic, and find out from the sources what these offsets held";
 
@@ -163,6 +165,95 @@ pub static CODES: &[Code] = &[
     ),
     code("artifact_missing", Completeness, false, MISSING),
     code("artifact_digest", Integrity, false, RESTORE),
+    code("log_form", Integrity, false, LOG),
+    code("log_unknown_key", Integrity, false, KEY),
+    code("log_signature", Integrity, false, LOG),
+    code("log_previous", Integrity, false, LOG),
+    code("log_root", Integrity, false, LOG),
+    code("log_entry_form", Integrity, false, FORMAT),
+    code(
+        "log_order",
+        Integrity,
+        false,
+        "a defect of the writer, or somebody with the log's key: the batches before it say what the log had; keep \
+         everything, and compare with checkpoints that were kept elsewhere",
+    ),
+    code(
+        "log_missing",
+        Completeness,
+        false,
+        "check the path, the bucket and the prefix; if they are right, the batches were removed: restore them from a \
+         replica, their bytes prove themselves",
+    ),
+    code(
+        "log_key_missing",
+        Completeness,
+        false,
+        "give the verifier key of the log with --log-key (`authseal keys show` prints it); without it nothing shows \
+         whether the newest segments are there",
+    ),
+    code("log_batch_missing", Completeness, false, MISSING),
+    code(
+        "log_truncated",
+        Completeness,
+        false,
+        "the newest batches were removed: look in the storage's access log, and restore them from a replica",
+    ),
+    code(
+        "log_checkpoint",
+        Integrity,
+        false,
+        "somebody with the log's key signed another history, or the batches were replaced: compare with checkpoints \
+         that were kept elsewhere, and keep everything as evidence",
+    ),
+    code(
+        "log_checkpoint_missing",
+        Completeness,
+        false,
+        "the next batch writes it again; if no instance runs, find out from the storage's access log who removed it",
+    ),
+    code(
+        "log_tile",
+        Integrity,
+        false,
+        "the batches are the truth, and nothing is lost: keep it as evidence, remove it, and it is made again with \
+         the next batch if the checkpoint is removed too",
+    ),
+    code(
+        "log_tile_missing",
+        Completeness,
+        false,
+        "the batches are the truth, and nothing is lost: remove the checkpoint, and it is made again with the next \
+         batch",
+    ),
+    code(
+        "checkpoint_fork",
+        Integrity,
+        false,
+        "the log that you are shown is not the one that your checkpoint was signed for: it was rewritten, or somebody \
+         was shown another; keep both, and ask others for their checkpoints",
+    ),
+    code(
+        "checkpoint_ahead",
+        Completeness,
+        false,
+        "the log was cut off behind your checkpoint: restore the batches and segments that were removed",
+    ),
+    code("log_mismatch", Integrity, false, LINK),
+    code("removed", Completeness, false, MISSING),
+    code(
+        "unlogged",
+        Completeness,
+        false,
+        "look whether an instance that has the log's key is assigned this partition, and what its readiness says of \
+         `log`: until it is logged, nobody would notice if it was removed",
+    ),
+    notice("pending", Completeness, "nothing: it is logged within the merge delay"),
+    notice(
+        "log_entry_unknown",
+        Integrity,
+        "a newer authseal wrote it: verify with the newest version to know what it says",
+    ),
     code(
         "shadow_version",
         Protection,

@@ -1,6 +1,7 @@
 //! Auditing: what anyone can check with the store and a public key alone. It reads, and never writes.
 //!
 //! ```text
+//! tlog ── what the log has ──┐
 //! inventory ── chains ──▶ walk (one a chain, in sequence order) ──▶ cross (between chains) ──▶ Report
 //!                           └─ examine (one segment, on a blocking thread)
 //! ```
@@ -14,16 +15,19 @@ mod cross;
 mod examine;
 mod findings;
 mod inventory;
+mod logged;
 mod read;
 mod report;
 mod text;
+mod tiles;
+mod tlog;
 mod verify;
 mod walk;
 
 pub use codes::{CODES, Code};
 pub use report::{
-    Behind, ChainReport, Finding, FindingCounts, FreshnessReport, Place, Range, Report, Severity, Totals, Verdict,
-    Verdicts, exit,
+    Behind, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Range, Report, Severity, Totals,
+    Verdict, Verdicts, exit,
 };
 pub use verify::verify;
 
@@ -53,6 +57,10 @@ pub struct VerifyOptions {
     pub freshness: Freshness,
     /// Findings listed in the report; all are counted.
     pub max_findings: usize,
+    /// Whether there must be a log: then its absence is a failure.
+    pub require_log: bool,
+    /// A checkpoint that was kept elsewhere: the log must go on from it.
+    pub checkpoint: Option<String>,
     /// Where to count what is done, for a progress bar.
     pub progress: Option<Arc<Progress>>,
 }
@@ -61,7 +69,15 @@ impl VerifyOptions {
     /// As many jobs as the machine has processors, freshness told but not enforced, 1,000 findings listed.
     pub fn new(now: i64) -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { jobs, now, freshness: Freshness::Tell, max_findings: 1000, progress: None }
+        Self {
+            jobs,
+            now,
+            freshness: Freshness::Tell,
+            max_findings: 1000,
+            require_log: false,
+            checkpoint: None,
+            progress: None,
+        }
     }
 }
 

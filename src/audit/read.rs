@@ -72,9 +72,19 @@ impl Reader {
 
     /// Reads the oldest version of `key`. The error says that the store is away; then nothing can be said at all.
     pub(super) async fn read(&self, key: &str) -> Result<Read> {
+        self.patiently(key, false).await
+    }
+
+    /// Reads the newest version of `key`: of the one object that is replaced.
+    pub(super) async fn read_newest(&self, key: &str) -> Result<Read> {
+        self.patiently(key, true).await
+    }
+
+    async fn patiently(&self, key: &str, newest: bool) -> Result<Read> {
         let mut attempt = 1;
         let error = loop {
-            match self.store.read_oldest(key).await {
+            let read = if newest { self.store.read_newest(key) } else { self.store.read_oldest(key) };
+            match read.await {
                 Ok(Some(stored)) => {
                     self.progress.bytes.fetch_add(stored.bytes.len() as u64, Relaxed);
                     return Ok(Read::Found(stored));

@@ -338,6 +338,27 @@ fn add_gaps(to: &mut GapCounts, gaps: &GapCounts) {
     to.skipped = to.skipped.saturating_add(gaps.skipped);
 }
 
+/// The transparency log, as far as it was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct LogReport {
+    /// Batches that are signed and of their form.
+    pub batches: u64,
+    /// Entries in them, up to the first batch that cannot be trusted.
+    pub entries: u64,
+    /// RFC 6962 root over them; null if a batch is missing or cannot be trusted.
+    pub root: Option<Digest>,
+    /// The size that the store's checkpoint says.
+    pub checkpoint: Option<u64>,
+    /// The size of the checkpoint that it was compared with.
+    pub pinned: Option<u64>,
+    /// Entries of a format that this version does not know.
+    pub unknown: u64,
+    /// Segments that are not in the log, and need not be yet.
+    pub pending: u64,
+    /// Segments that should be in the log, and are not.
+    pub unlogged: u64,
+}
+
 /// How many findings there are, listed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct FindingCounts {
@@ -378,6 +399,8 @@ pub struct Report {
     pub totals: Totals,
     /// How recent it is.
     pub freshness: FreshnessReport,
+    /// The log; null if there is none, or if it could not be checked.
+    pub log: Option<LogReport>,
     /// Every chain, sorted.
     pub chains: Vec<ChainReport>,
     /// How many findings there are.

@@ -31,6 +31,19 @@ fn head(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
     let t = &report.totals;
     writeln!(f, "store    {}", report.store)?;
     writeln!(f, "origin   {}", report.origin.as_deref().unwrap_or("unknown: store.json does not say"))?;
+    if let Some(log) = &report.log {
+        let checkpoint = match (log.checkpoint, log.pinned) {
+            (_, Some(pinned)) => format!(", goes on from your checkpoint of {}", grouped(pinned)),
+            (Some(size), None) => format!(", checkpoint of {}", grouped(size)),
+            (None, None) => String::new(),
+        };
+        let (entries, batches) = (grouped(log.entries), log.batches);
+        let word = if batches == 1 { "batch" } else { "batches" };
+        writeln!(f, "log      {entries} entries in {} {word}{checkpoint}", grouped(batches))?;
+        if let Some(root) = &log.root {
+            writeln!(f, "         root {root}")?;
+        }
+    }
     for (n, key) in report.keys.iter().enumerate() {
         writeln!(f, "{}{key}", if n == 0 { "keys     " } else { "         " })?;
     }

@@ -5,8 +5,12 @@ use super::{
     examine::{Examined, Look, examine},
     findings::Findings,
     inventory::{self, PAGE},
+    logged::Comparison,
     read::{Read, Reader},
-    report::{ChainReport, Finding, FindingCounts, FreshnessReport, Place, Report, Totals, Verdict, Verdicts, exit},
+    report::{
+        ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Report, Totals, Verdict, Verdicts, exit,
+    },
+    tlog::{self, LogView},
     walk::{Object, Walked, Walker},
 };
 use crate::{
@@ -14,7 +18,7 @@ use crate::{
     layout, note,
     position::ChainId,
     store::{Entry, Store, Stored},
-    store_info::StoreInfo,
+    store_info::{MERGE_DELAY, StoreInfo},
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use std::{
@@ -30,14 +34,25 @@ use tokio::{
 
 /// What this version's verdict does not cover, whatever it says.
 const LIMITS: &[&str] = &[
-    "The newest segments of a chain can be removed unseen: nothing in the store names them before the transparency log \
-     does, which this version does not check. Compare \"sealed up to\" below with the broker.",
-    "A whole chain can be removed unseen if no other chain of its topic is there to tell how many partitions \
-     there are.",
     "That nobody was shown another store than this one is not proven: it needs witnesses.",
     "Locks (retention, legal hold) are not read. Shadow versions and delete markers are looked for.",
     "It is proven that holders of the given keys sealed these bytes, not that Kafka held them: whoever holds a key can \
      seal anything.",
+];
+
+/// What a store without a log cannot show.
+const WITHOUT_LOG: &[&str] = &[
+    "The newest segments of a chain can be removed unseen: this store has no transparency log that names them. Compare \
+     \"sealed up to\" below with the broker.",
+    "A whole chain can be removed unseen if no other chain of its topic is there to tell how many partitions \
+     there are.",
+];
+
+/// What a log shows only to whoever remembers it.
+const WITHOUT_PIN: &[&str] = &[
+    "The newest batches can be removed together with the segments that they name, by one who puts an older checkpoint \
+       in place of the newest: keep checkpoints elsewhere (the topic of checkpoints has them), and give one with \
+       --checkpoint.",
 ];
 
 /// Checks every segment of every chain in `store`, and the chains among each other, against `keys`.
@@ -52,7 +67,10 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
     }
     let reader = Arc::new(Reader::new(store, options.jobs, options.progress.clone()));
     let mut findings = Findings::new(options.max_findings);
-    let origin = store_origin(&reader, &mut findings).await?;
+    let info = store_info(&reader, &mut findings).await?;
+    let origin = info.as_ref().map(|info| info.origin.clone());
+    let log = tlog::check(&reader, keys, origin.as_deref(), &options, &mut findings).await?;
+    let due = options.now.saturating_sub(info.map_or(MERGE_DELAY, |info| info.merge_delay));
     let chains = match inventory::chains(&reader, &mut findings).await {
         Err(e) if e.kind() == Kind::Tampered => {
             findings.push(Finding::new("unexpected_object", Place::object(layout::CHAINS), e.to_string()));
@@ -65,15 +83,22 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         let detail = format!("{} holds no chain", reader.describe());
         findings.push(Finding::new("no_chains", Place::default(), detail));
     }
-    let walked = walk_all(&reader, keys, &chains, origin.as_deref(), &options, &mut findings).await?;
+    let walking = Walking { keys: Arc::new(keys.clone()), origin: origin.as_deref(), options: &options, due };
+    let walked = walking.all(&reader, &chains, log.as_ref(), &mut findings).await?;
     cross::check(&walked, &mut findings);
     let (artifacts, artifact_bytes) = artifacts::check(&reader, &walked, &mut findings).await?;
     let mut totals = Totals { artifacts, bytes: artifact_bytes, ..Totals::default() };
     walked.values().for_each(|w| totals.add(&w.report));
+    let waiting = walked.values().fold((0, 0), |sum, w| (sum.0 + w.waiting.0, sum.1 + w.waiting.1));
     let chains: Vec<ChainReport> = walked.into_values().map(|w| w.report).collect();
     let keys = keys.iter().map(|(name, id)| format!("{name}+{id}")).collect();
     let (findings, counts) = findings.finish();
     let freshness = freshness(&chains, options.freshness);
+    let of_log = match (&log, options.checkpoint.is_some()) {
+        (None, _) => WITHOUT_LOG,
+        (Some(_), false) => WITHOUT_PIN,
+        (Some(_), true) => &[],
+    };
     Ok(Report {
         format: "authseal/verify@1",
         version: env!("CARGO_PKG_VERSION"),
@@ -85,15 +110,16 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         verdicts: verdicts(&counts, &freshness, &chains),
         totals,
         freshness,
+        log: log.map(|log| LogReport { pending: waiting.0, unlogged: waiting.1, ..log.report }),
         chains,
         finding_counts: counts,
         findings,
-        limits: LIMITS.to_vec(),
+        limits: of_log.iter().chain(LIMITS).copied().collect(),
     })
 }
 
-/// The origin that store.json names; it becomes a finding if it does not.
-async fn store_origin(reader: &Reader, findings: &mut Findings) -> Result<Option<String>> {
+/// What store.json says; it becomes a finding if it says nothing.
+async fn store_info(reader: &Reader, findings: &mut Findings) -> Result<Option<StoreInfo>> {
     let key = layout::STORE_JSON;
     let place = Place::object(key);
     if let Some(entry) = reader.list(key, None, 1).await?.into_iter().find(|e| e.key == key) {
@@ -101,7 +127,7 @@ async fn store_origin(reader: &Reader, findings: &mut Findings) -> Result<Option
     }
     match reader.read(key).await? {
         Read::Found(stored) => match std::str::from_utf8(&stored.bytes).map(StoreInfo::parse) {
-            Ok(Ok(info)) => return Ok(Some(info.origin)),
+            Ok(Ok(info)) => return Ok(Some(info)),
             Ok(Err(fault)) => findings.push(Finding::new("store_json_invalid", place, fault.detail)),
             Err(_) => findings.push(Finding::new("store_json_invalid", place, "it is not UTF-8")),
         },
@@ -114,40 +140,62 @@ async fn store_origin(reader: &Reader, findings: &mut Findings) -> Result<Option
     Ok(None)
 }
 
-/// Walks all chains, `options.jobs` at a time.
-async fn walk_all(
-    reader: &Arc<Reader>,
-    keys: &note::Verifiers,
-    chains: &[ChainId],
-    origin: Option<&str>,
-    options: &VerifyOptions,
-    findings: &mut Findings,
-) -> Result<BTreeMap<ChainId, Walked>> {
-    let keys = Arc::new(keys.clone());
-    let mut walked = BTreeMap::new();
-    let mut walks = JoinSet::new();
-    // the incarnations of a partition stand one after the other
-    let mut waiting = chains.iter().enumerate();
-    loop {
-        while walks.len() < options.jobs.max(1) {
-            let Some((at, chain)) = waiting.next() else { break };
-            let superseded = chains.get(at + 1).is_some_and(|next| {
-                (&next.cluster, &next.topic, next.partition) == (&chain.cluster, &chain.topic, chain.partition)
-            });
-            let walker = Walker::new(chain, origin, options.now, options.max_findings);
-            let folder = Folder { reader: Arc::clone(reader), keys: Arc::clone(&keys), chain: chain.clone() };
-            let (jobs, freshness) = (options.jobs.max(1), options.freshness);
-            walks.spawn(async move {
-                let chain = folder.chain.clone();
-                let walker = Arc::new(folder).walk(walker, jobs).await?;
-                Ok::<_, Error>((chain, walker.finish(superseded, freshness)))
-            });
+/// What the walks over the chains have in common.
+struct Walking<'a> {
+    keys: Arc<note::Verifiers>,
+    origin: Option<&'a str>,
+    options: &'a VerifyOptions,
+    /// What was sealed up to then must be in the log.
+    due: i64,
+}
+
+impl Walking<'_> {
+    /// Walks all chains, `options.jobs` at a time; then tells of those that only the log knows.
+    async fn all(
+        &self,
+        reader: &Arc<Reader>,
+        chains: &[ChainId],
+        log: Option<&LogView>,
+        findings: &mut Findings,
+    ) -> Result<BTreeMap<ChainId, Walked>> {
+        let options = self.options;
+        let mut walked = BTreeMap::new();
+        let mut walks = JoinSet::new();
+        // the incarnations of a partition stand one after the other
+        let mut waiting = chains.iter().enumerate();
+        loop {
+            while walks.len() < options.jobs.max(1) {
+                let Some((at, chain)) = waiting.next() else { break };
+                let superseded = chains.get(at + 1).is_some_and(|next| {
+                    (&next.cluster, &next.topic, next.partition) == (&chain.cluster, &chain.topic, chain.partition)
+                });
+                let log = log.map(|log| self.comparison(chain, log)).unwrap_or_default();
+                let walker = Walker::new(chain, self.origin, options.now, options.max_findings, log);
+                let folder = Folder { reader: Arc::clone(reader), keys: Arc::clone(&self.keys), chain: chain.clone() };
+                let (jobs, freshness) = (options.jobs.max(1), options.freshness);
+                walks.spawn(async move {
+                    let chain = folder.chain.clone();
+                    let walker = Arc::new(folder).walk(walker, jobs).await?;
+                    Ok::<_, Error>((chain, walker.finish(superseded, freshness)))
+                });
+            }
+            let Some(done) = walks.join_next().await else { break };
+            let (chain, mut done) =
+                done.map_err(|e| Error::bug("the walk over a chain ended early").caused_by(e))??;
+            findings.merge(std::mem::replace(&mut done.findings, Findings::new(0)));
+            reader.progress.chains_done.fetch_add(1, Relaxed);
+            walked.insert(chain, done);
         }
-        let Some(done) = walks.join_next().await else { return Ok(walked) };
-        let (chain, mut done) = done.map_err(|e| Error::bug("the walk over a chain ended early").caused_by(e))??;
-        findings.merge(std::mem::replace(&mut done.findings, Findings::new(0)));
-        reader.progress.chains_done.fetch_add(1, Relaxed);
-        walked.insert(chain, done);
+        let logged = log.iter().flat_map(|log| &log.chains);
+        for (chain, logged) in logged.filter(|(chain, _)| !walked.contains_key(chain)) {
+            logged.removed(chain, 0, 0).into_iter().for_each(|finding| findings.push(finding));
+        }
+        Ok(walked)
+    }
+
+    fn comparison(&self, chain: &ChainId, log: &LogView) -> Comparison {
+        let logged = log.chains.get(chain).cloned().unwrap_or_default();
+        Comparison::new(logged, log.whole, self.due)
     }
 }
 

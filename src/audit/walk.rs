@@ -5,6 +5,7 @@ use super::{
     examine::Examined,
     findings::Findings,
     inventory,
+    logged::Comparison,
     report::{Behind, ChainReport, Finding, Place, Range, add_counts},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(super) struct Walked {
     pub last: Option<Digest>,
     /// Partitions of the topic, as its newest segment knew them.
     pub partitions: Option<i64>,
+    /// Segments that the log does not have: those that need not be in it yet, and those that should.
+    pub waiting: (u64, u64),
 }
 
 /// Segments of another origin than the store's.
@@ -93,11 +96,12 @@ pub(super) struct Walker {
     closer: u32,
     foreign: Option<Foreign>,
     next_by: Option<i64>,
+    log: Comparison,
     out: Walked,
 }
 
 impl Walker {
-    pub(super) fn new(chain: &ChainId, origin: Option<&str>, now: i64, max_findings: usize) -> Self {
+    pub(super) fn new(chain: &ChainId, origin: Option<&str>, now: i64, max_findings: usize, log: Comparison) -> Self {
         let report = ChainReport {
             chain: chain.clone(),
             segments: 0,
@@ -129,6 +133,7 @@ impl Walker {
             closer: 0,
             foreign: None,
             next_by: None,
+            log,
             out: Walked {
                 report,
                 findings: Findings::new(max_findings),
@@ -136,6 +141,7 @@ impl Walker {
                 start: None,
                 last: None,
                 partitions: None,
+                waiting: (0, 0),
             },
         }
     }
@@ -232,6 +238,9 @@ impl Walker {
     /// The manifest is signed and in its place: it is the head, whatever else may be wrong with it.
     fn take(&mut self, place: &Place, opened: Opened, good: bool) {
         let manifest = &opened.manifest;
+        if let Some(finding) = self.log.segment(place, manifest, &opened.hash) {
+            self.tell(finding);
+        }
         self.head = Some(match &self.head {
             Some(head) => head.advance(manifest, opened.hash),
             None => Head::of_opened(&opened),
@@ -421,6 +430,10 @@ impl Walker {
             self.fill_holes(None);
         }
         self.tell_misplaced();
+        let end = self.head.as_ref().map_or(0, |head| head.to);
+        let ends = self.log.end(&self.chain, self.next, end);
+        ends.into_iter().for_each(|finding| self.tell(finding));
+        self.out.waiting = self.log.counts();
         self.fresh(superseded, freshness);
         self.out.report.signed_by.sort();
         if let Some(finding) = self.foreign.take() {

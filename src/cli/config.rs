@@ -97,8 +97,19 @@ fn connections(config: &Config) -> String {
     let _ = writeln!(text, "  Kafka             {} ({encrypted}), group {}", config.kafka.brokers, config.kafka.group);
     let _ = writeln!(text, "  topics read       {}", topics.join(", "));
     let shadow = config.shadow_topic.as_ref().map(|topic| format!(", {topic}")).unwrap_or_default();
-    let _ = writeln!(text, "  topics written    {}, {}{shadow}", config.alerts_topic, config.dead_letters_topic);
+    let log = config.transparency_log.as_ref();
+    let checkpoints = log.and_then(|log| log.checkpoint_topic.as_ref());
+    let checkpoints = checkpoints.map(|topic| format!(", {topic}")).unwrap_or_default();
+    let written = format!("{}, {}{shadow}{checkpoints}", config.alerts_topic, config.dead_letters_topic);
+    let _ = writeln!(text, "  topics written    {written}");
     let _ = writeln!(text, "  store             {}", config.store.spec);
+    let _ = match log {
+        Some(log) => writeln!(text, "  transparency log  in the store, key {}", log.signer.name()),
+        None if config.roles.seal => {
+            writeln!(text, "  transparency log  none: if the newest segments are removed, nothing tells (log.key_file)")
+        }
+        None => Ok(()),
+    };
     let _ = writeln!(text, "  would listen on   http://{}", config.http);
     text
 }

@@ -324,6 +324,7 @@ fn publish(config: &Config, select: &Select, plan: Plan<'_>) -> Result<Outcome, 
         alerts: config.alerts_topic.clone(),
         dead_letters: None,
         shadow: None,
+        checkpoints: None,
         properties: config.kafka.client_properties(),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

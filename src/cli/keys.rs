@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 const EXAMPLES: &str = "\
 Examples:
   authseal keys generate --origin auth.example.com/prod --out seal.key --vkey seal.vkey
+  authseal keys generate --log --origin auth.example.com/prod --out log.key --vkey log.vkey
   authseal keys show seal.key
   authseal keys generate-withhold --out withhold.key";
 
@@ -32,11 +33,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the key that signs segments (C2SP signed note, Ed25519); print its verifier key
+    /// Make the key that signs segments, or that of the log (C2SP signed note, Ed25519); print its verifier key
     Generate {
-        /// Name of the evidence, as in the configuration; the key is called ORIGIN/seal
+        /// Name of the evidence, as in the configuration; the key is called ORIGIN/seal, that of the log ORIGIN
         #[arg(long)]
         origin: String,
+        /// Make the key of the transparency log
+        #[arg(long)]
+        log: bool,
         /// File for the secret key: created with mode 0600, never overwritten
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -67,7 +71,7 @@ enum Command {
 /// Runs it.
 pub fn main(args: Args) -> Result<u8, Failure> {
     match args.command {
-        Command::Generate { origin, out, vkey, json } => generate(&origin, &out, vkey.as_deref(), json),
+        Command::Generate { origin, log, out, vkey, json } => generate(&origin, log, &out, vkey.as_deref(), json),
         Command::GenerateWithhold { out } => {
             let text = Zeroizing::new(STANDARD.encode(random()?) + "\n");
             create(&out, &text, 0o600)?;
@@ -84,13 +88,14 @@ pub fn main(args: Args) -> Result<u8, Failure> {
     }
 }
 
-fn generate(origin: &str, out: &Path, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {
+fn generate(origin: &str, log: bool, out: &Path, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {
     crate::config::check_origin(origin).map_err(|message| Failure::usage(format!("--origin {message}")))?;
     // asked before the key is made, so that a mistyped name does not leave half a pair behind
     if let Some(path) = vkey.filter(|path| path.exists()) {
         return Err(taken(path));
     }
-    let signer = Signer::from_seed(&format!("{origin}/seal"), *random()?)?;
+    let name = if log { origin.to_owned() } else { crate::store_info::seal_key_name(origin) };
+    let signer = Signer::from_seed(&name, *random()?)?;
     create(out, &Zeroizing::new(format!("{}\n", signer.secret_text().trim_end())), 0o600)?;
     eprintln!("wrote {}: keep it secret, and keep a copy where only you can reach it", out.display());
     if let Some(path) = vkey {

@@ -13,7 +13,7 @@ use crate::{
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::IsTerminal,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -21,7 +21,8 @@ use std::{
 const EXAMPLES: &str = "\
 Examples:
   authseal verify ./authseal-demo/store --key ./authseal-demo/seal.vkey
-  authseal verify s3://evidence/prod --key seal.vkey --fresh --json
+  authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --fresh --json
+  authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --checkpoint kept.checkpoint
   authseal verify 's3://evidence?endpoint=http://127.0.0.1:4566&region=us-east-1' --key seal.vkey
 
 A store is a folder or s3://BUCKET[/PREFIX]; behind a question mark: endpoint, region, path_style=true|false,
@@ -37,6 +38,12 @@ pub struct Args {
     /// A verifier key, or a file of them; may be repeated
     #[arg(long = "key", value_name = "VKEY_OR_FILE", required = true)]
     keys: Vec<String>,
+    /// A verifier key of the transparency log, or a file of them; there must be a log then. May be repeated
+    #[arg(long = "log-key", value_name = "VKEY_OR_FILE")]
+    log_keys: Vec<String>,
+    /// A checkpoint that you kept: the log must go on from it
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     /// Fail when a chain has not kept its promise to be sealed again by now
     #[arg(long, conflicts_with = "max_age")]
     fresh: bool,
@@ -63,13 +70,15 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     {
         return Err(Failure::usage(format!("{} is not a folder", path.display())));
     }
-    let keys = verifiers(&args.keys)?;
+    let keys = verifiers(&[&args.keys[..], &args.log_keys].concat())?;
+    let options = args.options()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let store = store::open(&spec).await?;
         let progress = Arc::new(Progress::default());
         let drawing = tokio::spawn(draw(progress.clone()));
-        let report = audit::verify(store, &keys, args.options(progress)).await;
+        let options = VerifyOptions { progress: Some(progress), ..options };
+        let report = audit::verify(store, &keys, options).await;
         drawing.abort();
         // ended before the report is printed, or the bar would be drawn into it
         let _ = drawing.await;
@@ -84,7 +93,7 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
 }
 
 impl Args {
-    fn options(&self, progress: Arc<Progress>) -> VerifyOptions {
+    fn options(&self) -> Result<VerifyOptions, Failure> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut options = VerifyOptions::new(i64::try_from(now).unwrap_or(i64::MAX));
         options.jobs = self.jobs.map_or(options.jobs, usize::from);
@@ -93,8 +102,13 @@ impl Args {
             None if self.fresh => Freshness::Promised,
             None => Freshness::Tell,
         };
-        options.progress = Some(progress);
-        options
+        options.require_log = !self.log_keys.is_empty();
+        if let Some(file) = &self.checkpoint {
+            let read = std::fs::read_to_string(file);
+            let cannot = |e| Failure::usage(format!("--checkpoint: {} cannot be read: {e}", file.display()));
+            options.checkpoint = Some(read.map_err(cannot)?);
+        }
+        Ok(options)
     }
 }
 
@@ -167,7 +181,7 @@ mod tests {
             (&["s", "--key", "k", "--fresh"], Freshness::Promised),
             (&["s", "--key", "k", "--max-age", "2h"], Freshness::MaxAge(7_200_000)),
         ] {
-            assert_eq!(args(line).options(Arc::default()).freshness, freshness);
+            assert_eq!(args(line).options().unwrap().freshness, freshness);
         }
         assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--fresh", "--max-age", "2h"]).is_err());
         assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--max-age", "2"]).is_err());

@@ -17,8 +17,11 @@ use crate::{
         self, Begin, Clock, Keeping, Live, Options, Parts, Roles, SealOptions, Topic,
         status::{Notice, Status},
     },
+    log,
+    manifest::Writer,
     note::{Signer, Verifiers},
     publish::{
+        Publisher,
         kafka::{KafkaPublisher, PublisherSettings},
         state::kafka::{KafkaStateLog, StateSettings},
     },
@@ -29,6 +32,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
+use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Records read again before the committed offset at most, to rebuild the state of the rules.
 const REPLAY_RECORDS: i64 = 5_000_000;
@@ -63,6 +67,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         alerts: config.alerts_topic.clone(),
         dead_letters: Some(config.dead_letters_topic.clone()),
         shadow: config.shadow_topic.clone(),
+        checkpoints: config.transparency_log.as_ref().and_then(|log| log.checkpoint_topic.clone()),
         properties: properties.clone(),
     })?;
     let publisher = Arc::new(publisher);
@@ -79,6 +84,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         "reading from Kafka"
     );
     let signer = signer(&config)?;
+    let logging = Logging::start(&config, &store, &signer, &clock, &publisher, &health)?;
     let parts = Parts {
         source: Box::new(source),
         store,
@@ -87,7 +93,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         signer: Arc::new(signer),
         clock,
     };
-    let status = Arc::new(Status::new(health, log));
+    let status = Arc::new(Status::new(health, logging.watcher()));
     let mut watching = tokio::task::JoinSet::new();
     if let Some(dir) = config.rules.dir.clone().filter(|_| roles.detect) {
         let (lookback, every) = (Lookback::of(&config), config.rules.reload);
@@ -97,6 +103,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
     watching.abort_all();
+    logging.end().await;
     if !summary.published {
         tracing::warn!("not every finding and dead letter was acknowledged: the next start publishes them again");
     }
@@ -113,6 +120,80 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     }
     tracing::info!("everything that was read is sealed");
     Ok(())
+}
+
+/// The transparency log's task, where there is a log.
+pub(super) struct Logging {
+    queue: log::Queue,
+    task: Option<(oneshot::Sender<()>, JoinHandle<bool>)>,
+}
+
+impl Logging {
+    fn start(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        signer: &Signer,
+        clock: &Clock,
+        publisher: &Arc<KafkaPublisher>,
+        health: &Arc<Health>,
+    ) -> Result<Self> {
+        let queue = log::Queue::default();
+        let Some(settings) = config.transparency_log.as_ref().filter(|_| config.roles.seal) else {
+            return Ok(Self { queue, task: None });
+        };
+        let key = Signer::parse(&settings.signer.secret_text())?;
+        let publisher: Arc<dyn Publisher> = publisher.clone();
+        let parts = log::Parts {
+            store: store.clone(),
+            keys: Arc::new(Verifiers::of(&key)),
+            signer: Arc::new(key),
+            seal_keys: Arc::new(Verifiers::of(signer)),
+            clock: clock.clone(),
+            publisher: settings.checkpoint_topic.is_some().then_some(publisher),
+            health: health.clone(),
+            queue: queue.clone(),
+        };
+        let writer = Writer { version: env!("CARGO_PKG_VERSION").into(), instance: config.instance.clone() };
+        let options = log::Options::new(&config.origin, writer, config.store.retention);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));
+        tracing::info!(log = config.origin, topic = settings.checkpoint_topic, "what is sealed is entered in the log");
+        Ok(Self { queue, task: Some((stop, task)) })
+    }
+
+    /// Hears what is sealed. Without a log nobody empties the queue, so that nothing is put into it.
+    fn watcher(&self) -> impl Fn(&Notice<'_>) + Send + Sync + 'static {
+        let queue = self.task.is_some().then(|| self.queue.clone());
+        move |notice| {
+            if let Some(queue) = &queue {
+                hear(queue, notice);
+            }
+            tell(notice);
+        }
+    }
+
+    /// Lets the log enter what still waits.
+    async fn end(self) {
+        let Some((stop, task)) = self.task else { return };
+        // an error means that it has ended already
+        let _ = stop.send(());
+        if !task.await.unwrap_or(false) {
+            tracing::warn!(
+                "not everything that is sealed is in the log yet: whoever seals these chains next enters it"
+            );
+        }
+    }
+}
+
+/// Hands what is sealed to the log.
+pub(crate) fn hear(queue: &log::Queue, notice: &Notice<'_>) {
+    match notice {
+        Notice::Opened { chain, sequence, .. } => queue.opened(chain, *sequence),
+        Notice::Sealed { manifest, .. } => queue.sealed(manifest),
+        Notice::Adopted { chain, .. } => queue.adopted(chain),
+        Notice::Revoked { partition } => queue.revoked(partition),
+        Notice::Finding(_) | Notice::Rules { .. } | Notice::Stopped { .. } | Notice::Trouble { .. } => {}
+    }
 }
 
 /// The key that signs. A process that only judges has none, and is given one that nobody knows and that signs nothing.
@@ -252,7 +333,7 @@ fn keeping(
 }
 
 /// What is worth a line in the log.
-fn log(notice: &Notice<'_>) {
+fn tell(notice: &Notice<'_>) {
     match notice {
         Notice::Opened { chain, sequence, seal_from, read_from } => {
             tracing::info!(%chain, ?sequence, seal_from, read_from, "partition opened");

@@ -7,6 +7,7 @@
 mod check;
 mod de;
 mod kafka;
+mod log;
 mod mapping;
 mod problem;
 mod render;
@@ -19,6 +20,7 @@ mod tree;
 mod units;
 
 pub use kafka::Kafka;
+pub use log::{Log, TransparencyLog};
 pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
 pub use problem::{Origin, Problem, Problems};
 pub(crate) use resolve::check_origin;
@@ -80,6 +82,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// What is logged.
     pub log: Log,
+    /// The transparency log; without one the removal of the newest segments cannot be found.
+    pub transparency_log: Option<TransparencyLog>,
     /// What is allowed but deserves a word.
     pub warnings: Vec<String>,
 }
@@ -126,15 +130,6 @@ pub struct Seal {
     pub memory_bytes: usize,
     /// SIGTERM to exit, at most.
     pub shutdown_deadline: Duration,
-}
-
-/// What is logged.
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// One JSON object a line.
-    pub json: bool,
-    /// A filter such as `info` or `info,authseal::ingest=debug`.
-    pub level: String,
 }
 
 impl Config {

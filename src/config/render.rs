@@ -61,7 +61,13 @@ pub(super) fn to_json(config: &Config) -> Value {
                 .then(|| show(config.store.retention.period)),
         },
         "http": { "listen": config.http },
-        "log": { "format": if config.log.json { "json" } else { "text" }, "level": config.log.level },
+        "log": {
+            "format": if config.log.json { "json" } else { "text" },
+            "level": config.log.level,
+            "key": config.transparency_log.as_ref().map(|_| REDACTED),
+            "verifier_key": config.transparency_log.as_ref().map(|log| log.signer.verifier_key()),
+            "checkpoint_topic": config.transparency_log.as_ref().and_then(|log| log.checkpoint_topic.as_ref()),
+        },
         "warnings": config.warnings,
     })
 }

@@ -2,7 +2,7 @@
 //! else; `authseal.example.toml` states them and a test compares.
 
 use super::{
-    Config, Log, Roles, Rules, Seal, check::Check, kafka, problem::Problem, secret::Key32, settings::*, store, topics,
+    Config, Roles, Rules, Seal, check::Check, kafka, log, problem::Problem, secret::Key32, settings::*, store, topics,
     tree::Node, units,
 };
 use crate::{note::Signer, position::is_kafka_name, segment::Codec};
@@ -44,7 +44,14 @@ pub(super) fn resolve(
             check.wrong("alerts.shadow_topic", format!("is the {what} topic as well: give it one of its own"));
         }
     }
-    let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref()]);
+    let checkpoint_topic = settings.log.checkpoint_topic.clone();
+    let checkpoints = checkpoint_topic.as_deref();
+    for (other, what) in [(&alerts_topic, "alerts"), (&dead_letters_topic, "dead-letter")] {
+        if checkpoints == Some(other.as_str()) {
+            check.wrong("log.checkpoint_topic", format!("is the {what} topic as well: give it one of its own"));
+        }
+    }
+    let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref(), checkpoints]);
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
@@ -58,7 +65,8 @@ pub(super) fn resolve(
     }
     let store = store::resolve(settings.store, heartbeat, &mut check);
     let http = listen(settings.http.listen.as_deref(), &mut check);
-    let log = log(settings.log, &mut check);
+    let log = log::lines(&settings.log, &mut check);
+    let transparency_log = log::transparency(settings.log, origin.as_deref(), roles, &mut check);
     match (origin, instance, seal, store) {
         (Some(origin), Some(instance), Some(seal), Some(store)) if check.problems.is_empty() => Ok(Config {
             file: file.to_owned(),
@@ -76,6 +84,7 @@ pub(super) fn resolve(
             store,
             http,
             log,
+            transparency_log,
             warnings: check.warnings,
         }),
         _ => Err(check.problems),
@@ -134,7 +143,7 @@ fn instance(instance: Option<String>, check: &mut Check<'_>) -> Option<String> {
     }
 }
 
-fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Check<'_>) -> String {
+pub(super) fn publish(setting: &str, topic: Option<String>, default: &str, check: &mut Check<'_>) -> String {
     let topic = topic.unwrap_or_else(|| default.into());
     if !is_kafka_name(&topic) {
         check.wrong(setting, format!("{topic:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
@@ -184,7 +193,8 @@ fn seal(settings: SealSettings, origin: Option<&str>, roles: Roles, check: &mut 
         check.missing("seal.key_file", "the signing key (authseal keys generate writes one)");
     }
     let key = check.secret("seal.key", settings.key, settings.key_file.as_deref());
-    let signer = key.and_then(|key| signer(key.reveal(), origin, check));
+    let wanted = origin.map(crate::store_info::seal_key_name);
+    let signer = key.and_then(|key| signer(key.reveal(), "seal.key", wanted, check));
     let withhold = check.secret("seal.withhold_key", settings.withhold_key, settings.withhold_key_file.as_deref());
     let withhold_key = withhold.and_then(|text| {
         let key = Key32::parse(text.reveal());
@@ -234,19 +244,25 @@ fn given(check: &Check<'_>, setting: &str) -> Option<super::Origin> {
     check.origin(&format!("{setting}_file")).or_else(|| check.origin(setting))
 }
 
-fn signer(text: &str, origin: Option<&str>, check: &mut Check<'_>) -> Option<Signer> {
-    let place = given(check, "seal.key");
+/// The key of `setting`, which must be called `wanted`.
+pub(super) fn signer(text: &str, setting: &str, wanted: Option<String>, check: &mut Check<'_>) -> Option<Signer> {
+    let (place, file) = (given(check, setting), format!("{setting}_file"));
     let signer = match Signer::parse(text) {
         Ok(signer) => signer,
         Err(error) => {
-            check.wrong_at(place, "seal.key_file", error.to_string());
+            check.wrong_at(place, &file, error.to_string());
             return None;
         }
     };
-    let wanted = format!("{}/seal", origin?);
+    let wanted = wanted?;
     if signer.name() != wanted {
-        let message = format!("the key is called {}, not {wanted}: it belongs to another origin", signer.name());
-        check.wrong_at(place, "seal.key_file", message);
+        let message = match wanted.strip_suffix("/seal").is_some_and(|origin| origin == signer.name())
+            || signer.name().strip_suffix("/seal") == Some(&wanted)
+        {
+            true => format!("the key is called {}, not {wanted}: seal and log have a key each", signer.name()),
+            false => format!("the key is called {}, not {wanted}: it belongs to another origin", signer.name()),
+        };
+        check.wrong_at(place, &file, message);
     }
     Some(signer)
 }
@@ -282,14 +298,6 @@ fn listen(text: Option<&str>, check: &mut Check<'_>) -> SocketAddr {
             default
         }
     }
-}
-
-fn log(settings: LogSettings, check: &mut Check<'_>) -> Log {
-    let level = settings.level.unwrap_or_else(|| "info".into());
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
-        check.wrong("log.level", format!("{error}; expected something like info or info,authseal::ingest=debug"));
-    }
-    Log { json: settings.format.unwrap_or_default() == LogFormatName::Json, level }
 }
 
 /// Whether `host` or `host:port` is this machine.

@@ -219,6 +219,9 @@ pub(super) struct HttpSettings {
 pub(super) struct LogSettings {
     pub format: Option<LogFormatName>,
     pub level: Option<String>,
+    pub key: Option<SecretText>,
+    pub key_file: Option<PathBuf>,
+    pub checkpoint_topic: Option<String>,
 }
 
 /// How log lines are written.

@@ -44,7 +44,7 @@ pub enum Start {
 }
 
 /// Where our own messages go: such a topic may be sealed, but not judged, or alerts would raise alerts.
-pub(super) struct OwnTopics<'a>(pub [Option<&'a str>; 3]);
+pub(super) struct OwnTopics<'a>(pub [Option<&'a str>; 4]);
 
 pub(super) fn resolve(settings: Vec<TopicSettings>, own: &OwnTopics<'_>, check: &mut Check<'_>) -> Vec<Topic> {
     if settings.is_empty() {

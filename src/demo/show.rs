@@ -3,7 +3,7 @@
 use super::{
     DemoOptions,
     load::{self, Load},
-    stage::{ALERTS, DEAD_LETTERS, Stage},
+    stage::{ALERTS, DEAD_LETTERS, ORIGIN, Stage},
     tail::{self, As, Tail},
     tamper,
     traffic::{AVRO_TOPIC, JSON_TOPIC, PARTITIONS, STUFFING_IP, Traffic},
@@ -17,10 +17,12 @@ use crate::{
         self, Clock, Parts,
         status::{Notice, Status},
     },
-    layout,
-    note::Verifiers,
+    layout, log,
+    manifest::Writer,
+    note::{Signer, Verifiers},
     position::Position,
     publish::kafka::{KafkaPublisher, PublisherSettings},
+    retention::{LockMode, RetentionPolicy},
     segment,
     source::kafka::{KafkaSettings, KafkaSource, properties::Properties},
     store::{self, Store, dir::DirStore},
@@ -95,7 +97,8 @@ pub async fn run(options: &DemoOptions) -> Result<()> {
         sealed.alerts,
         sealed.dead_letters
     ));
-    let keys = Verifiers::of(&stage.signer);
+    let keys = format!("{}\n{}\n", stage.signer.verifier_key(), stage.log_signer.verifier_key());
+    let keys = Verifiers::parse(&keys)?;
     screen.say("Verifying, as an auditor would who has only the store and the verifier key:\n");
     let report = verify(&store, &keys).await?;
     screen.say(report.to_string());
@@ -103,6 +106,7 @@ pub async fn run(options: &DemoOptions) -> Result<()> {
         return Err(Error::bug("the demo's store does not verify"));
     }
     screen.say(caught(&stage.dir, &keys).await?);
+    screen.say(cut(&stage.dir, &keys).await?);
     screen.say(next_steps(&stage.dir));
     Ok(())
 }
@@ -119,18 +123,21 @@ struct Sealed {
 async fn seal(options: &DemoOptions, stage: &Stage, screen: &Screen, store: &Arc<dyn Store>) -> Result<Sealed> {
     let brokers = stage.broker.bootstrap_servers();
     let clock: Clock = Arc::new(|| jiff::Timestamp::now().as_millisecond());
-    store::claim(&**store, super::stage::ORIGIN, clock()).await?;
+    store::claim(&**store, ORIGIN, clock()).await?;
     let tally = Arc::new(Tally::default());
-    let status = Arc::new(Status::new(Health::new(PATIENCE), watcher(screen.clone(), tally.clone())));
+    let health = Health::new(PATIENCE);
+    let (queue, logging) = log(stage, store, &clock, &health)?;
+    let status = Arc::new(Status::new(health, watcher(screen.clone(), tally.clone(), queue)));
     let source = KafkaSource::connect(KafkaSettings::new(&brokers, "authseal-demo", [AVRO_TOPIC, JSON_TOPIC]))?;
     let publisher = KafkaPublisher::connect(PublisherSettings {
         brokers: brokers.clone(),
         alerts: ALERTS.into(),
         dead_letters: Some(DEAD_LETTERS.into()),
         shadow: None,
+        checkpoints: None,
         properties: Properties::new(),
     })?;
-    let signer = crate::note::Signer::parse(&stage.signer.secret_text())?;
+    let signer = Signer::parse(&stage.signer.secret_text())?;
     let parts = Parts {
         source: Box::new(source),
         store: store.clone(),
@@ -163,6 +170,9 @@ async fn seal(options: &DemoOptions, stage: &Stage, screen: &Screen, store: &Arc
     let summary = join(ingest.await)?;
     if !summary.sealed || !summary.published || !summary.stopped.is_empty() {
         return Err(Error::bug(format!("the demo did not end well: {summary:?}")));
+    }
+    if !logging.end().await {
+        return Err(Error::bug("not everything that was sealed could be logged"));
     }
     for tail in [&alerts, &dead_letters] {
         tail.finish.store(true, Ordering::Relaxed);
@@ -221,8 +231,49 @@ fn alert_line(json: &str) -> String {
     format!("  ALERT {severity:8} {}  ({})", text("/finding_info/title"), text("/finding_info/uid"))
 }
 
-fn watcher(screen: Screen, tally: Arc<Tally>) -> impl Fn(&Notice<'_>) + Send + Sync + 'static {
-    move |notice| match notice {
+/// The log's task, and how to end it.
+struct Logging(tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<bool>);
+
+impl Logging {
+    /// Waits until everything is logged. Whether it is.
+    async fn end(self) -> bool {
+        // an error means that it has ended already
+        let _ = self.0.send(());
+        self.1.await.unwrap_or(false)
+    }
+}
+
+/// Enters what is sealed in the log, once a second so that something is to be seen.
+fn log(stage: &Stage, store: &Arc<dyn Store>, clock: &Clock, health: &Arc<Health>) -> Result<(log::Queue, Logging)> {
+    let signer = Signer::parse(&stage.log_signer.secret_text())?;
+    let queue = log::Queue::default();
+    let parts = log::Parts {
+        store: store.clone(),
+        keys: Arc::new(Verifiers::of(&signer)),
+        signer: Arc::new(signer),
+        seal_keys: Arc::new(Verifiers::of(&stage.signer)),
+        clock: clock.clone(),
+        publisher: None,
+        health: health.clone(),
+        queue: queue.clone(),
+    };
+    let writer = Writer { version: env!("CARGO_PKG_VERSION").into(), instance: "demo".into() };
+    let retention = RetentionPolicy { mode: LockMode::None, period: Duration::ZERO };
+    let options = log::Options { every: Duration::from_secs(1), ..log::Options::new(ORIGIN, writer, retention) };
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));
+    Ok((queue, Logging(stop, task)))
+}
+
+fn watcher(screen: Screen, tally: Arc<Tally>, queue: log::Queue) -> impl Fn(&Notice<'_>) + Send + Sync + 'static {
+    move |notice| {
+        crate::cli::wire::hear(&queue, notice);
+        watch_one(&screen, &tally, notice);
+    }
+}
+
+fn watch_one(screen: &Screen, tally: &Tally, notice: &Notice<'_>) {
+    match notice {
         Notice::Sealed { manifest, bytes } => {
             tally.segments.fetch_add(1, Ordering::Relaxed);
             tally.bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
@@ -302,6 +353,31 @@ async fn caught(dir: &Path, keys: &Verifiers) -> Result<String> {
     ))
 }
 
+/// Removes the newest segment of a chain from another copy, and shows that the log names it.
+async fn cut(dir: &Path, keys: &Verifiers) -> Result<String> {
+    let copy = dir.join("cut");
+    tamper::copy(&dir.join("store"), &copy)?;
+    let mut files = Vec::new();
+    collect(&copy.join("chains"), &mut files)?;
+    let newest = files.pop().ok_or_else(|| Error::bug("the store holds no segment"))?;
+    std::fs::remove_file(&newest).map_err(|e| Error::config(format!("removing {}", newest.display())).caused_by(e))?;
+    let store: Arc<dyn Store> = Arc::new(DirStore::new(&copy));
+    let report = verify(&store, keys).await?;
+    let removed = report.findings.iter().find(|finding| finding.name == "removed");
+    let (Some(removed), audit::exit::INCOMPLETE) = (removed, report.exit_code()) else {
+        return Err(Error::bug(format!("the removal of {} was not found:\n{report}", newest.display())));
+    };
+    Ok(format!(
+        "\nAnd somebody removes the newest segment of a chain from another copy ({}), as if it had never been\n\
+         sealed. Nothing that is left in the chain names it, but the log does. Verifying that copy, exit code {}:\n\n  \
+         INCOMPLETE removed  {}\n    {}",
+        copy.display(),
+        report.exit_code(),
+        removed.place.key.as_deref().unwrap_or_default(),
+        removed.detail
+    ))
+}
+
 /// The logon with which the stuffing attack got in: what somebody would most like to have gone.
 fn find_break_in(store: &Path) -> Result<(String, Position, String)> {
     let mut files = Vec::new();
@@ -346,14 +422,17 @@ fn next_steps(dir: &Path) -> String {
     format!(
         "\nWhat lies in {dir} now:\n  \
            store/               the evidence; every .avro file opens in any Avro reader\n  \
-           seal.vkey            the verifier key: all that an auditor needs\n  \
+           store/log/           the transparency log: batches, tiles, checkpoint\n  \
+           seal.vkey            the verifier keys of segments and log: all that an auditor needs\n  \
            alerts.ndjson        findings as OCSF 2004, read back from the alerts topic\n  \
            dead-letters.ndjson  rejected records with their reasons, read back from the dead-letter topic\n  \
            produced.ndjson      what was published: topic, partition, offset, SHA-256 of the value\n  \
-           tampered/            the copy with one record gone\n\n\
+           tampered/            the copy with one record gone\n  \
+           cut/                 the copy with the newest segment of a chain gone\n\n\
          Try next:\n  \
            authseal verify {dir}/store --key {dir}/seal.vkey\n  \
            authseal verify {dir}/tampered --key {dir}/seal.vkey; echo $?\n  \
+           authseal verify {dir}/cut --key {dir}/seal.vkey; echo $?\n  \
            python3 -c \"import fastavro,glob; [print(r['offset'], r['event']['user']) for f in \
          sorted(glob.glob('{dir}/store/chains/**/*.avro', recursive=True))[:1] for r in \
          fastavro.reader(open(f,'rb')) if r['event']]\"\n  \

@@ -13,6 +13,7 @@ use crate::{
     ingest::{Begin, Live, Options, RetentionPolicy, SealOptions, Topic},
     note::Signer,
     retention::LockMode,
+    store_info::seal_key_name,
 };
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use std::{
@@ -40,6 +41,8 @@ pub struct Stage {
     pub dir: PathBuf,
     /// Signs the segments.
     pub signer: Signer,
+    /// Signs the log.
+    pub log_signer: Signer,
     /// Real Kafka protocol over TCP on loopback. Stops when it is dropped.
     pub broker: MockCluster<'static, DefaultProducerContext>,
 }
@@ -48,11 +51,14 @@ impl Stage {
     /// Makes the folder and the key, and starts the broker.
     pub fn build(options: &DemoOptions) -> Result<Self> {
         let dir = folder(options.dir.as_deref())?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
-        let signer = Signer::from_seed(&format!("{ORIGIN}/seal"), seed)?;
+        let key = |name: &str| -> Result<Signer> {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
+            Signer::from_seed(name, seed)
+        };
+        let (signer, log_signer) = (key(&seal_key_name(ORIGIN))?, key(ORIGIN)?);
         let vkey = dir.join("seal.vkey");
-        std::fs::write(&vkey, signer.verifier_key() + "\n")
+        std::fs::write(&vkey, format!("{}\n{}\n", signer.verifier_key(), log_signer.verifier_key()))
             .map_err(|e| Error::config(format!("writing {}", vkey.display())).caused_by(e))?;
         let kafka =
             |e: rdkafka::error::KafkaError| Error::config("starting the broker inside the process").caused_by(e);
@@ -61,7 +67,7 @@ impl Stage {
         {
             broker.create_topic(topic, partitions, 1).map_err(kafka)?;
         }
-        Ok(Self { dir, signer, broker })
+        Ok(Self { dir, signer, log_signer, broker })
     }
 
     /// The rules that are shipped, in the binary.

@@ -7,12 +7,13 @@ use crate::{
     detect::{Limits, RuleSet},
     note::{Signer, Verifiers},
     publish::Publisher,
-    retention::{LockMode, Retention},
     segment::Codec,
     source::Source,
     store::Store,
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub use crate::retention::RetentionPolicy;
 
 /// Wall clock: milliseconds since 1970. Passed in, so that a simulation can own it.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -77,26 +78,6 @@ impl Default for SealOptions {
             memory: 256 << 20,
             parallel: 8,
         }
-    }
-}
-
-/// How long what is sealed stays locked.
-#[derive(Debug, Clone, Copy)]
-pub struct RetentionPolicy {
-    /// Who may shorten it.
-    pub mode: LockMode,
-    /// How long, from the moment of sealing.
-    pub period: Duration,
-}
-
-impl RetentionPolicy {
-    /// The lock of an object sealed at `now` (milliseconds since 1970): whole seconds, rounded up.
-    pub fn at(&self, now: i64) -> Retention {
-        if self.mode == LockMode::None {
-            return Retention::NONE;
-        }
-        let until = now.saturating_add(self.period.as_millis() as i64);
-        Retention { mode: self.mode, until: Some((until + 999).div_euclid(1000) * 1000) }
     }
 }
 
@@ -184,18 +165,4 @@ pub struct Parts {
     pub verifiers: Arc<Verifiers>,
     /// Wall clock.
     pub clock: Clock,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn locks_end_on_a_whole_second_and_never_too_early() {
-        let policy = RetentionPolicy { mode: LockMode::Governance, period: Duration::from_secs(10) };
-        assert_eq!(policy.at(1_234).until, Some(12_000));
-        assert_eq!(policy.at(2_000).until, Some(12_000));
-        let none = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(10) };
-        assert_eq!(none.at(5), Retention::NONE);
-    }
 }

@@ -157,6 +157,7 @@ fn trimmed(message: &Outgoing) -> Option<Outgoing> {
             let body = ocsf::trimmed(message.value.as_deref()?)?;
             Some(dead_letter::trimmed_alert(message, body))
         }
+        Stream::Checkpoints => None,
     }
 }
 
@@ -166,5 +167,6 @@ pub(super) fn names(stream: Stream) -> (&'static str, &'static str) {
         Stream::Alerts => ("publish:alerts", "alerts"),
         Stream::DeadLetters => ("publish:dead_letters", "dead_letters"),
         Stream::Shadow => ("publish:shadow", "shadow"),
+        Stream::Checkpoints => ("publish:checkpoints", "checkpoints"),
     }
 }

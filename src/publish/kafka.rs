@@ -43,6 +43,8 @@ pub struct PublisherSettings {
     pub dead_letters: Option<String>,
     /// Topic of the findings of rules in mode shadow; without one they cannot be published.
     pub shadow: Option<String>,
+    /// Topic of the log's checkpoints; without one they cannot be published.
+    pub checkpoints: Option<String>,
     /// Any other property of librdkafka: TLS, SASL, timeouts, sizes.
     pub properties: Properties,
 }
@@ -54,6 +56,7 @@ impl fmt::Debug for PublisherSettings {
             .field("alerts", &self.alerts)
             .field("dead_letters", &self.dead_letters)
             .field("shadow", &self.shadow)
+            .field("checkpoints", &self.checkpoints)
             .field("properties", &shown(&self.properties))
             .finish()
     }
@@ -93,7 +96,8 @@ pub struct KafkaPublisher {
 impl KafkaPublisher {
     /// Makes a producer. Returns at once: brokers that cannot be reached show as messages that time out.
     pub fn connect(settings: PublisherSettings) -> Result<Self> {
-        for topic in settings.dead_letters.iter().chain(&settings.shadow).chain([&settings.alerts]) {
+        let others = settings.dead_letters.iter().chain(&settings.shadow).chain(&settings.checkpoints);
+        for topic in others.chain([&settings.alerts]) {
             if !is_kafka_name(topic) {
                 return Err(Error::config(format!(
                     "{topic:?} is not the name of a topic: 1 to 249 of letters, digits, full stop, underscore and \
@@ -115,6 +119,9 @@ impl KafkaPublisher {
             }),
             Stream::Shadow => self.settings.shadow.as_deref().ok_or_else(|| {
                 Error::config("there is no topic for shadow findings: set alerts.shadow_topic, or none is published")
+            }),
+            Stream::Checkpoints => self.settings.checkpoints.as_deref().ok_or_else(|| {
+                Error::config("there is no topic for checkpoints: set log.checkpoint_topic, or none is published")
             }),
         }
     }

@@ -19,6 +19,8 @@ pub enum Stream {
     DeadLetters,
     /// The topic of findings of rules in mode shadow.
     Shadow,
+    /// The topic of the log's checkpoints.
+    Checkpoints,
 }
 
 /// A message to publish.

@@ -24,6 +24,7 @@ pub use open::{StoreSpec, open};
 
 use crate::{
     error::{Error, Result},
+    layout,
     retention::{LockMode, Retention},
 };
 use async_trait::async_trait;
@@ -136,6 +137,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// The oldest version of `key`; `None` if there is none. Delete markers hide nothing.
     async fn read_oldest(&self, key: &str) -> Result<Option<Stored>>;
+
+    /// The newest version of `key`: of an object that is replaced, what it is now. `None` if there is none, or if a
+    /// delete marker is newer.
+    async fn read_newest(&self, key: &str) -> Result<Option<Stored>>;
+
+    /// Puts `bytes` under `key`, whatever is there: a new version where the store keeps versions. Readers see the old
+    /// bytes or the new ones. Only for the log's checkpoint ([`check_replace`]): everything else is written once.
+    async fn replace(&self, key: &str, bytes: Bytes) -> Result<()>;
 
     /// Keys under `prefix` in byte order, those after `after` only, at most `limit`.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
@@ -274,6 +283,14 @@ fn check_create(key: &str, bytes: &Bytes, retention: &Retention) -> Result<()> {
         (LockMode::None, Some(_)) => Err(Error::bug(format!("{key}: a date without a lock mode"))),
         (_, Some(until)) if until > 0 && until % 1000 == 0 => Ok(()),
         (_, until) => Err(Error::bug(format!("{key}: a lock until {until:?}, which is not a whole second"))),
+    }
+}
+
+/// Refuses to replace anything but what is meant to be replaced.
+pub fn check_replace(key: &str) -> Result<()> {
+    match key == layout::CHECKPOINT {
+        true => Ok(()),
+        false => Err(Error::bug(format!("{key} is written once, and never replaced"))),
     }
 }
 

@@ -89,6 +89,7 @@ impl Kafka {
             alerts: self.topic.clone(),
             dead_letters: None,
             shadow: None,
+            checkpoints: None,
             properties: all,
         })
         .unwrap()

@@ -57,6 +57,12 @@ impl Store for Watched {
         self.reading.fetch_sub(1, Relaxed);
         self.inner.read_oldest(key).await
     }
+    async fn read_newest(&self, key: &str) -> Result<Option<Stored>> {
+        self.inner.read_newest(key).await
+    }
+    async fn replace(&self, _: &str, _: Bytes) -> Result<()> {
+        panic!("an audit never writes")
+    }
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         let mut page = self.inner.list(prefix, after, limit + self.forget.len()).await?;
         page.retain(|entry| !self.forget.contains(&entry.key));

@@ -308,7 +308,7 @@ impl World {
             header.and_then(|h| h.value.as_deref()).map(text)
         };
         let id = |message: &Outgoing| match stream {
-            Stream::Alerts | Stream::Shadow => message.key.as_deref().map(text),
+            Stream::Alerts | Stream::Shadow | Stream::Checkpoints => message.key.as_deref().map(text),
             Stream::DeadLetters => position(message),
         };
         self.publisher.sent_to(stream).iter().map(|m| id(m).expect("every message names what it is about")).collect()

@@ -5,6 +5,7 @@
 mod contents;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod log;
 mod places;
 mod random;
 mod signed;

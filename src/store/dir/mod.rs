@@ -6,7 +6,7 @@ mod write;
 
 use super::{
     Bucket, Change, Create, Entry, MAX_OBJECT, Store, Stored, Version, Versions, check_create, check_key,
-    key::check_prefix, too_long,
+    check_replace, key::check_prefix, too_long,
 };
 use crate::{
     error::{Error, Result},
@@ -75,6 +75,16 @@ impl Store for DirStore {
         check_key(key)?;
         let key = key.to_owned();
         self.blocking(move |dir| dir.read(&key)).await
+    }
+
+    async fn read_newest(&self, key: &str) -> Result<Option<Stored>> {
+        self.read_oldest(key).await
+    }
+
+    async fn replace(&self, key: &str, bytes: Bytes) -> Result<()> {
+        check_replace(key)?;
+        let key = key.to_owned();
+        self.blocking(move |dir| dir.replace(&key, &bytes)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {

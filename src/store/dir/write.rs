@@ -41,6 +41,18 @@ impl Dir {
         }
     }
 
+    /// A rename is all or nothing. A crash before it leaves the old bytes and a file under `.tmp`; a crash after it,
+    /// the new bytes, perhaps not yet durable: they are derived, and are written again.
+    pub(super) fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(key);
+        let folder = path.parent().ok_or_else(|| Error::bug(format!("{key} has no folder")))?;
+        self.stat(key)?;
+        let temp = self.write_temp(bytes)?;
+        self.make_folders(key)?;
+        fs::rename(&temp.0, &path).map_err(|e| io_error("replacing", &path, e))?;
+        sync_folder(folder)
+    }
+
     fn is_taken(&self, key: &str) -> Result<bool> {
         self.check_folders(key)?;
         let path = self.path(key);

@@ -14,7 +14,7 @@ pub enum Verb {
     Read,
     /// List keys, folders or versions.
     List,
-    /// Delete a version, or change its lock.
+    /// Delete a version, change its lock, or replace an object.
     Change,
     /// Ask for the time.
     Clock,

@@ -9,8 +9,8 @@ mod faults;
 pub use faults::{Call, Failure, Fault, Faults, Seeded, Verb};
 
 use super::{
-    Answer, Bucket, Change, Create, Entry, Store, Stored, Version, Versions, check_create, check_key, covers,
-    key::check_prefix,
+    Answer, Bucket, Change, Create, Entry, Store, Stored, Version, Versions, check_create, check_key, check_replace,
+    covers, key::check_prefix,
 };
 use crate::{
     digest::Digest,
@@ -322,6 +322,24 @@ impl Store for MemoryStore {
     async fn read_oldest(&self, key: &str) -> Result<Option<Stored>> {
         check_key(key)?;
         self.call(Verb::Read, key, |state| Ok(state.read(key, None))).await
+    }
+
+    async fn read_newest(&self, key: &str) -> Result<Option<Stored>> {
+        check_key(key)?;
+        self.call(Verb::Read, key, |state| {
+            let newest = state.objects.get(key).and_then(|held| held.last()).filter(|v| v.bytes.is_some());
+            Ok(newest.and_then(|v| state.read(key, Some(&v.id))))
+        })
+        .await
+    }
+
+    async fn replace(&self, key: &str, bytes: Bytes) -> Result<()> {
+        check_replace(key)?;
+        self.call(Verb::Change, key, |state| {
+            state.push(key, Some(bytes), Retention::NONE);
+            Ok(())
+        })
+        .await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {

@@ -18,8 +18,8 @@ pub(crate) use list::decode;
 pub use settings::S3Settings;
 
 use super::{
-    Bucket, Change, Create, Entry, MAX_OBJECT, Store, Stored, Versions, check_create, check_key, key::check_prefix,
-    too_long,
+    Bucket, Change, Create, Entry, MAX_OBJECT, Store, Stored, Versions, check_create, check_key, check_replace,
+    key::check_prefix, too_long,
 };
 use crate::{
     error::{Error, Result},
@@ -72,11 +72,12 @@ impl S3Store {
         format!("{}{key}", self.root)
     }
 
-    async fn get(&self, key: &str, version: &str) -> Result<Option<Stored>> {
+    /// One version of an object, or without its name the newest.
+    async fn get(&self, key: &str, version: Option<&str>) -> Result<Option<Stored>> {
         let doing = || format!("{}: reading {key}", self.settings);
         let request = self.client.get_object().bucket(&self.settings.bucket).key(self.full_key(key));
         // the SDK compares the body with the checksum if the store has one, and fails where they differ
-        let request = request.version_id(version).checksum_mode(ChecksumMode::Enabled);
+        let request = request.set_version_id(version.map(str::to_owned)).checksum_mode(ChecksumMode::Enabled);
         let mut answer = match request.send().await {
             Ok(answer) => answer,
             Err(e) => {
@@ -106,7 +107,7 @@ impl S3Store {
             return Err(Error::retry(format!("{}: {} of {length} bytes arrived", doing(), bytes.len())));
         }
         let retention = lock(answer.object_lock_mode(), answer.object_lock_retain_until_date());
-        let version = answer.version_id().map_or_else(|| version.to_owned(), str::to_owned);
+        let version = answer.version_id().map_or_else(|| version.unwrap_or_default().to_owned(), str::to_owned);
         Ok(Some(Stored { bytes: bytes.freeze(), version, retention }))
     }
 }
@@ -125,9 +126,19 @@ impl Store for S3Store {
     async fn read_oldest(&self, key: &str) -> Result<Option<Stored>> {
         check_key(key)?;
         match self.list_versions(key).await?.held.first() {
-            Some(oldest) => self.get(key, &oldest.id).await,
+            Some(oldest) => self.get(key, Some(&oldest.id)).await,
             None => Ok(None),
         }
+    }
+
+    async fn read_newest(&self, key: &str) -> Result<Option<Stored>> {
+        check_key(key)?;
+        self.get(key, None).await
+    }
+
+    async fn replace(&self, key: &str, bytes: Bytes) -> Result<()> {
+        check_replace(key)?;
+        self.replace_object(key, bytes).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
@@ -151,7 +162,7 @@ impl Store for S3Store {
     async fn read_version(&self, key: &str, version: &str) -> Result<Option<Stored>> {
         check_key(key)?;
         // without a version S3 would answer with the newest one, which may be a shadow
-        if version.is_empty() { Ok(None) } else { self.get(key, version).await }
+        if version.is_empty() { Ok(None) } else { self.get(key, Some(version)).await }
     }
 
     async fn versions(&self, key: &str) -> Result<Versions> {

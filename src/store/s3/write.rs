@@ -52,6 +52,17 @@ impl S3Store {
         }
     }
 
+    /// Puts a new version, without a condition and without a lock.
+    pub(super) async fn replace_object(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let doing = format!("{}: replacing {key}", self.settings);
+        let request = self.client.put_object().bucket(&self.settings.bucket).key(self.full_key(key));
+        let request = request.content_length(bytes.len() as i64).checksum_sha256(Digest::of(&bytes).base64());
+        match request.body(ByteStream::from(bytes)).send().await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(reply(&e).error(&doing, "s3:PutObject on this key")),
+        }
+    }
+
     /// One create-only put, sent as a whole: no chunked encoding, no trailer, which many servers refuse.
     async fn put(
         &self,

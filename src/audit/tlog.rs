@@ -1,0 +1,372 @@
+//! The transparency log: its batches one after the other, what derives from them byte for byte, and its checkpoints.
+//!
+//! Read before the chains: what is sealed meanwhile is then newer than what is known of the log, and not the other way.
+
+use super::{
+    VerifyOptions,
+    findings::Findings,
+    inventory::{self, PAGE},
+    logged::LoggedChain,
+    read::{Read, Reader},
+    report::{Finding, LogReport, Place},
+    tiles::{Expected, TileChecker},
+};
+use crate::{
+    digest::Digest,
+    error::{Error, Kind, Result},
+    fault::{Fault, code},
+    layout,
+    manifest::Manifest,
+    note::Verifiers,
+    position::ChainId,
+    store::Entry as Listed,
+    tlog::{Batch, Checkpoint, Edge, Entry, Logged, state::in_order},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the log says.
+pub(super) struct LogView {
+    /// Every chain that has an entry.
+    pub chains: BTreeMap<ChainId, Arc<LoggedChain>>,
+    /// Whether every batch could be read and follows the one before.
+    pub whole: bool,
+    /// For the report.
+    pub report: LogReport,
+}
+
+/// Reads and checks the log of `origin`. `None`: there is none, or none that can be checked; the findings say so where
+/// that is a fault.
+pub(super) async fn check(
+    reader: &Arc<Reader>,
+    keys: &Verifiers,
+    origin: Option<&str>,
+    options: &VerifyOptions,
+    findings: &mut Findings,
+) -> Result<Option<LogView>> {
+    let required = options.require_log || options.checkpoint.is_some();
+    let first = match reader.list(layout::LOG, None, 1).await {
+        Err(e) if e.kind() == Kind::Tampered => {
+            findings.push(Finding::new("unexpected_object", Place::object(layout::LOG), e.to_string()));
+            return Ok(None);
+        }
+        first => first?,
+    };
+    if first.is_empty() {
+        if required {
+            let detail = "nothing lies under log/: the log was removed, or there never was one";
+            findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));
+        }
+        return Ok(None);
+    }
+    let mut named = keys.iter().map(|(name, _)| name).filter(|name| match origin {
+        Some(origin) => *name == origin,
+        None => !name.ends_with("/seal"),
+    });
+    let Some(origin) = named.next().map(str::to_owned) else {
+        let detail = match origin {
+            Some(origin) => format!("the store has a log, and no key called {origin} was given: it was not checked"),
+            None => "the store has a log, and no key of a log was given: it was not checked".into(),
+        };
+        findings.push(Finding::new("log_key_missing", Place::object(layout::LOG), detail));
+        return Ok(None);
+    };
+    let mut pinned = None;
+    if let Some(note) = &options.checkpoint {
+        let opened = Checkpoint::open(note.as_bytes(), keys, &origin);
+        let usage = |fault: Fault| Error::config(format!("the checkpoint to compare with cannot be used: {fault}"));
+        pinned = Some(opened.map_err(usage)?);
+    }
+    let checkpoint = checkpoint(reader, keys, &origin, findings).await?;
+    let tiles = TileChecker::new(reader.clone(), checkpoint.as_ref());
+    let mut walk = Walk::new(origin, checkpoint, pinned, tiles);
+    walk.batches(reader, keys, findings).await?;
+    walk.finish(findings).await.map(Some)
+}
+
+/// The checkpoint that lies in the store.
+async fn checkpoint(
+    reader: &Reader,
+    keys: &Verifiers,
+    origin: &str,
+    findings: &mut Findings,
+) -> Result<Option<Checkpoint>> {
+    let place = Place::object(layout::CHECKPOINT);
+    match reader.read_newest(layout::CHECKPOINT).await? {
+        Read::Found(stored) => match Checkpoint::open(&stored.bytes, keys, origin) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(fault) => findings.push(Finding::new(fault.code, place, fault.detail)),
+        },
+        Read::Absent => {
+            let detail = "the log has batches, and nothing that says how large it is";
+            findings.push(Finding::new("log_checkpoint_missing", place, detail));
+        }
+        Read::Unreadable(e) => findings.push(Finding::new("unreadable", place, e.to_string())),
+    }
+    Ok(None)
+}
+
+/// What became of one batch.
+enum Fetched {
+    Batch(Batch),
+    Absent,
+    Fault(Fault),
+    Unreadable(Error),
+}
+
+/// The walk over the batches so far.
+struct Walk {
+    origin: String,
+    /// The number that comes next.
+    next: u64,
+    /// Hash of the batch before; `None` if it is not known.
+    previous: Option<Option<Digest>>,
+    edge: Edge,
+    /// Whether the tree is what the batches sign, so far.
+    whole: bool,
+    chains: BTreeMap<ChainId, LoggedChain>,
+    checkpoint: Option<Checkpoint>,
+    pinned: Option<Checkpoint>,
+    tiles: TileChecker,
+    report: LogReport,
+}
+
+impl Walk {
+    fn new(origin: String, checkpoint: Option<Checkpoint>, pinned: Option<Checkpoint>, tiles: TileChecker) -> Self {
+        let report = LogReport {
+            batches: 0,
+            entries: 0,
+            root: None,
+            checkpoint: checkpoint.as_ref().map(|c| c.size),
+            pinned: pinned.as_ref().map(|c| c.size),
+            unknown: 0,
+            pending: 0,
+            unlogged: 0,
+        };
+        Self {
+            origin,
+            next: 0,
+            previous: Some(None),
+            edge: Edge::default(),
+            whole: true,
+            chains: BTreeMap::new(),
+            checkpoint,
+            pinned,
+            tiles,
+            report,
+        }
+    }
+
+    /// Reads every batch, in order, some ahead.
+    async fn batches(&mut self, reader: &Arc<Reader>, keys: &Verifiers, findings: &mut Findings) -> Result<()> {
+        let (keys, origin) = (Arc::new(keys.clone()), self.origin.clone());
+        let mut after: Option<String> = None;
+        loop {
+            let page = reader.list(layout::BATCHES, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            let fetch = |entry: Listed| {
+                let (reader, keys, origin) = (reader.clone(), keys.clone(), origin.clone());
+                async move {
+                    let fetched = fetch(&reader, &keys, &origin, &entry).await;
+                    fetched.map(|fetched| (entry, fetched))
+                }
+            };
+            let mut fetched = stream::iter(page).map(fetch).buffered(8).boxed();
+            while let Some(one) = fetched.next().await {
+                let (entry, fetched) = one?;
+                let Some(number) = layout::parse_batch_key(&entry.key) else {
+                    inventory::unexpected(&entry, findings);
+                    continue;
+                };
+                self.look_again(reader, &keys, number, findings).await?;
+                self.step(number, &entry, fetched, findings).await?;
+            }
+        }
+    }
+
+    /// Asks for batches that the listing left out: reading a directory while it is written to may show the newer of two
+    /// files alone.
+    async fn look_again(
+        &mut self,
+        reader: &Arc<Reader>,
+        keys: &Verifiers,
+        to: u64,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        while self.next < to {
+            let key = layout::batch_key(self.next);
+            let entry = Listed { key, versions: 1, markers: 0, size: 0, oldest: String::new() };
+            match fetch(reader, keys, &self.origin, &entry).await? {
+                Fetched::Absent => return Ok(()),
+                fetched => self.step(self.next, &entry, fetched, findings).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, number: u64, entry: &Listed, fetched: Fetched, findings: &mut Findings) -> Result<()> {
+        let place = Place::object(&entry.key);
+        inventory::versions(entry, &place, findings);
+        let mut lost = |walk: &mut Self, code: &'static str, detail: String| {
+            findings.push(Finding::new(code, place.clone(), detail));
+            (walk.whole, walk.previous) = (false, None);
+        };
+        if number > self.next {
+            let missing = match number - self.next {
+                1 => format!("batch {} is not there", self.next),
+                n => format!("batches {} to {}, {n} of them, are not there", self.next, number - 1),
+            };
+            lost(self, "log_batch_missing", missing);
+        }
+        if matches!(fetched, Fetched::Absent) {
+            // a hole like any other: the next batch, or the checkpoint, tells of it
+            return Ok(());
+        }
+        self.next = number + 1;
+        let batch = match fetched {
+            Fetched::Batch(batch) if batch.header.batch == number => batch,
+            Fetched::Batch(batch) => {
+                lost(self, code::LOG_PREVIOUS, format!("it is batch {}", batch.header.batch));
+                return Ok(());
+            }
+            Fetched::Fault(fault) => {
+                lost(self, fault.code, fault.detail);
+                return Ok(());
+            }
+            Fetched::Unreadable(error) => {
+                lost(self, "unreadable", error.to_string());
+                return Ok(());
+            }
+            Fetched::Absent => return Ok(()),
+        };
+        self.report.batches += 1;
+        if self.previous.is_some_and(|previous| previous != batch.header.previous) {
+            lost(self, code::LOG_PREVIOUS, "previous is not the hash of the batch before".into());
+        }
+        self.previous = Some(Some(batch.hash));
+        if self.whole && batch.header.first != self.edge.size() {
+            let (first, size) = (batch.header.first, self.edge.size());
+            lost(self, code::LOG_ROOT, format!("it begins at entry {first}, and {size} are before it"));
+            self.previous = Some(Some(batch.hash));
+        }
+        let compared = self.entries(&batch, &place, findings).await?;
+        if self.whole && self.edge.root() == batch.header.root {
+            compared.into_iter().for_each(|finding| findings.push(finding));
+        } else if self.whole {
+            let detail = format!("its root is not that of the {} entries up to here", self.edge.size());
+            findings.push(Finding::new(code::LOG_ROOT, place, detail));
+            self.whole = false;
+        }
+        Ok(())
+    }
+
+    /// Takes the entries in. What the checkpoints say otherwise is given back: it means nothing if the batch
+    /// contradicts itself.
+    async fn entries(&mut self, batch: &Batch, place: &Place, findings: &mut Findings) -> Result<Vec<Finding>> {
+        let (mut full, mut compared) = (Vec::new(), Vec::new());
+        for (index, line) in (batch.header.first..).zip(&batch.lines) {
+            match Entry::parse(line, &self.origin) {
+                Ok(Entry::Segment(manifest)) => self.manifest(&manifest, line, place, findings),
+                Ok(Entry::Alive(_)) => {}
+                Ok(Entry::Unknown { format }) => {
+                    self.report.unknown += 1;
+                    let detail = format!("entry {index} is of format {format:?}");
+                    findings.push(Finding::new("log_entry_unknown", place.clone(), detail));
+                }
+                Err(fault) => {
+                    let detail = format!("entry {index}: {}", fault.detail);
+                    findings.push(Finding::new(fault.code, place.clone(), detail));
+                }
+            }
+            if self.whole {
+                self.edge.push(Bytes::copy_from_slice(line.as_bytes()), &mut full);
+                self.compare(&mut compared);
+            }
+        }
+        for (tile, bytes) in full {
+            self.tiles.full(Expected { tile, bytes }, findings).await?;
+        }
+        Ok(compared)
+    }
+
+    fn manifest(&mut self, manifest: &Manifest, line: &str, place: &Place, findings: &mut Findings) {
+        let chain = self.chains.entry(manifest.chain.clone()).or_default();
+        let before = chain.next().checked_sub(1).zip(chain.last());
+        let before = before.map(|(sequence, hash)| Logged { sequence, hash });
+        // behind a hole in the log any later manifest may come
+        let skipped = !self.whole && manifest.sequence > chain.next();
+        if let (false, Err(fault)) = (skipped, in_order(before, self.whole, manifest)) {
+            let place =
+                Place { sequence: Some(manifest.sequence), key: place.key.clone(), ..Place::chain(&manifest.chain) };
+            findings.push(Finding::new(fault.code, place, fault.detail));
+        }
+        if manifest.sequence >= chain.next() {
+            chain.push(manifest, Manifest::hash_of(line));
+        }
+    }
+
+    /// Whether the tree, at the size of a checkpoint, is what the checkpoint says.
+    fn compare(&self, findings: &mut Vec<Finding>) {
+        let size = self.edge.size();
+        let differs = |checkpoint: &Option<Checkpoint>| {
+            checkpoint.as_ref().filter(|c| c.size == size).is_some_and(|c| c.root != self.edge.root())
+        };
+        if differs(&self.checkpoint) {
+            let detail = format!("its root of {size} entries is not the one that the batches give");
+            findings.push(Finding::new("log_checkpoint", Place::object(layout::CHECKPOINT), detail));
+        }
+        if differs(&self.pinned) {
+            let detail = format!("the root of its first {size} entries is not the one that you hold a checkpoint of");
+            findings.push(Finding::new("checkpoint_fork", Place::object(layout::BATCHES), detail));
+        }
+    }
+
+    async fn finish(mut self, findings: &mut Findings) -> Result<LogView> {
+        let size = self.edge.size();
+        if self.next == 0 {
+            let detail = "there are other objects of a log, and none of its batches";
+            findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));
+            self.whole = false;
+        }
+        let ahead = |checkpoint: &Option<Checkpoint>| {
+            checkpoint.as_ref().map(|c| c.size).filter(|claimed| *claimed > size && self.whole)
+        };
+        if let Some(claimed) = ahead(&self.checkpoint) {
+            let detail = format!("the checkpoint has {claimed} entries, and the batches hold {size}");
+            findings.push(Finding::new("log_truncated", Place::object(layout::batch_key(self.next)), detail));
+        }
+        if let Some(claimed) = ahead(&self.pinned) {
+            let detail = format!("you hold a checkpoint of {claimed} entries, and the batches hold {size}");
+            findings.push(Finding::new("checkpoint_ahead", Place::object(layout::batch_key(self.next)), detail));
+        }
+        if self.whole {
+            for (tile, bytes) in self.edge.partials() {
+                self.tiles.partial(Expected { tile, bytes }, findings).await?;
+            }
+            self.tiles.finish(size, self.next, findings).await?;
+            self.report.root = Some(self.edge.root());
+        }
+        self.report.entries = size;
+        let chains = self.chains.into_iter().map(|(chain, logged)| (chain, Arc::new(logged))).collect();
+        Ok(LogView { chains, whole: self.whole, report: self.report })
+    }
+}
+
+async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) -> Result<Fetched> {
+    if entry.versions == 0 || layout::parse_batch_key(&entry.key).is_none() {
+        return Ok(Fetched::Absent);
+    }
+    Ok(match reader.read(&entry.key).await? {
+        Read::Absent => Fetched::Absent,
+        Read::Found(stored) => match Batch::open(&stored.bytes, keys, origin) {
+            Ok(batch) => Fetched::Batch(batch),
+            Err(fault) => Fetched::Fault(fault),
+        },
+        Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
+            Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()))
+        }
+        Read::Unreadable(e) => Fetched::Unreadable(e),
+    })
+}

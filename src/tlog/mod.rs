@@ -1,0 +1,36 @@
+//! The transparency log, to the byte (docs/format.md): what an entry is, how entries make a tree and its tiles, how a
+//! batch commits their order, what a checkpoint says. Pure: the store is read and written elsewhere.
+//!
+//! ```text
+//! manifests, alive … ── Entry ──▶ Batch (signed, create-only: its order is the log's)
+//!                                   └─▶ Edge ──▶ tiles and bundles (derived) ──▶ Checkpoint (signed)
+//! ```
+//!
+//! Sources: RFC 6962 §2.1, c2sp.org/signed-note, c2sp.org/tlog-tiles, c2sp.org/tlog-checkpoint.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod entry;
+pub mod proof;
+pub mod state;
+pub mod tiles;
+
+pub use batch::{Batch, Header};
+pub use checkpoint::Checkpoint;
+pub use entry::{Alive, Entry};
+pub use state::{Log, Logged};
+pub use tiles::Edge;
+
+use crate::{
+    fault::{Fault, code},
+    note::Refused,
+};
+
+/// What to say of a note of the log that is not accepted.
+fn refused(refused: Refused) -> Fault {
+    match refused {
+        Refused::Form(what) => Fault::new(code::LOG_FORM, what),
+        Refused::Signature(id) => Fault::new(code::LOG_SIGNATURE, format!("the signature of key {id} is bad")),
+        Refused::Unknown => Fault::new(code::LOG_UNKNOWN_KEY, "no known key signed it"),
+    }
+}
