@@ -61,7 +61,8 @@ fn good(dir: &Path, args: &[&str]) -> String {
 
 fn configure(dir: &Path, cluster: &Cluster, log: &str) {
     let config = format!(
-        "origin = \"auth.example.com/prod\"\n[kafka]\nbrokers = \"{}\"\n[[topics]]\nname = \"auth\"\nformat = \
+        "origin = \"auth.example.com/prod\"\n[kafka]\nbrokers = \"{}\"\n[kafka.properties]\n\"session.timeout.ms\" = \
+         \"6000\"\n\"heartbeat.interval.ms\" = \"500\"\n[[topics]]\nname = \"auth\"\nformat = \
          \"json\"\n[seal]\nkey_file = \"seal.key\"\nmax_age = \"1s\"\n[store]\nkind = \"dir\"\npath = \
          \"store\"\n[http]\nlisten = \"127.0.0.1:0\"\n{log}",
         cluster.bootstrap_servers()
