@@ -6,6 +6,7 @@ use crate::artifact::File;
 pub const SHIPPED: &[(&str, &str)] = &[
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
     ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
+    ("entra", include_str!("../../../schemas/mappings/entra.toml")),
 ];
 
 /// A shipped mapping as a file, by its name.
