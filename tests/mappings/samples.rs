@@ -6,9 +6,14 @@ use authseal::{decode::Decoder, record::Outcome};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-/// A mapping and the files of its samples in `tests/data`: `X.ndjson`, and `X.expected.ndjson` with a line for each line.
-const PRODUCTS: &[(&str, &[&str])] =
-    &[("entra", &["entra/sign-ins", "entra/audit", "entra/graph", "entra/other"])];
+/// A mapping and the files of its samples in `tests/data`: `X.ndjson`, and `X.expected.ndjson`, line by line.
+const PRODUCTS: &[(&str, &[&str])] = &[
+    ("entra", &["entra/sign-ins", "entra/audit", "entra/graph", "entra/other"]),
+    ("cloudtrail", &["cloudtrail/events", "cloudtrail/eventbridge", "cloudtrail/other"]),
+    ("ecs", &["ecs/events", "ecs/other"]),
+    ("ocsf", &["ocsf/events", "ocsf/other"]),
+    ("duo", &["duo/authentication", "duo/administrator", "duo/activity", "duo/other"]),
+];
 
 fn lines(path: &str) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
@@ -77,8 +82,8 @@ fn expected_files_are_written_on_demand() {
     for (mapping, files) in PRODUCTS.iter().filter(|(mapping, _)| *mapping == wanted) {
         let decoder = decoder(shipped(mapping), false);
         for file in *files {
-            let made: Vec<String> =
-                lines(&format!("{file}.ndjson")).iter().map(|line| becomes(&decoder, line).to_string() + "\n").collect();
+            let samples = lines(&format!("{file}.ndjson"));
+            let made: Vec<String> = samples.iter().map(|line| format!("{}\n", becomes(&decoder, line))).collect();
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
             fs::write(path.with_extension("expected.ndjson"), made.concat()).unwrap();
         }
