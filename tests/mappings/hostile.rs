@@ -8,12 +8,21 @@ use authseal::{
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-const SAMPLES: [&str; 5] = [
+const SAMPLES: &[&str] = &[
     include_str!("../data/keycloak/events.ndjson"),
     include_str!("../data/keycloak/events.log"),
     include_str!("../data/keycloak/admin-events.ndjson"),
     include_str!("../data/keycloak/admin-events.log"),
     include_str!("../data/openssh/OpenSSH_2k.log"),
+    include_str!("../data/entra/sign-ins.ndjson"),
+    include_str!("../data/entra/audit.ndjson"),
+    include_str!("../data/entra/graph.ndjson"),
+    include_str!("../data/cloudtrail/events.ndjson"),
+    include_str!("../data/ecs/events.ndjson"),
+    include_str!("../data/ocsf/events.ndjson"),
+    include_str!("../data/duo/authentication.ndjson"),
+    include_str!("../data/duo/administrator.ndjson"),
+    include_str!("../data/duo/activity.ndjson"),
 ];
 const CAME: i64 = 1_795_262_400_000;
 

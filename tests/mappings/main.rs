@@ -10,6 +10,7 @@ mod hostile;
 mod keycloak;
 mod language;
 mod openssh;
+mod samples;
 
 use authseal::{
     artifact::File,

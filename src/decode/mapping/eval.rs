@@ -51,8 +51,8 @@ impl<'v> Context<'v, '_> {
                 for path in paths {
                     self.doc.find(path, &mut |at| match self.doc.nodes.get(at).map(|node| &node.content) {
                         Some(Content::Scalar(Scalar::Null)) | None => {}
-                        Some(Content::Scalar(scalar)) if scalar.is_empty() => empty = true,
                         Some(Content::Scalar(scalar)) if is_among(scalar, &candidate.unless) => {}
+                        Some(Content::Scalar(scalar)) if scalar.is_empty() => empty = true,
                         Some(Content::Scalar(scalar)) => match single {
                             None => single = Some(lend(scalar)),
                             Some(_) => found.push(lend(scalar)),

@@ -6,6 +6,11 @@ use crate::artifact::File;
 pub const SHIPPED: &[(&str, &str)] = &[
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
     ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
+    ("entra", include_str!("../../../schemas/mappings/entra.toml")),
+    ("cloudtrail", include_str!("../../../schemas/mappings/cloudtrail.toml")),
+    ("ecs", include_str!("../../../schemas/mappings/ecs.toml")),
+    ("ocsf", include_str!("../../../schemas/mappings/ocsf.toml")),
+    ("duo", include_str!("../../../schemas/mappings/duo.toml")),
 ];
 
 /// A shipped mapping as a file, by its name.
