@@ -8,12 +8,13 @@ use authseal::{
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-const SAMPLES: [&str; 5] = [
+const SAMPLES: [&str; 6] = [
     include_str!("../data/keycloak/events.ndjson"),
     include_str!("../data/keycloak/events.log"),
     include_str!("../data/keycloak/admin-events.ndjson"),
     include_str!("../data/keycloak/admin-events.log"),
     include_str!("../data/openssh/OpenSSH_2k.log"),
+    include_str!("../data/okta/events.ndjson"),
 ];
 const CAME: i64 = 1_795_262_400_000;
 

@@ -10,6 +10,7 @@ mod hostile;
 mod keycloak;
 mod language;
 mod openssh;
+mod vendors;
 
 use authseal::{
     artifact::File,

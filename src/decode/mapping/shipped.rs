@@ -5,6 +5,7 @@ use crate::artifact::File;
 /// Name and text of each.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
+    ("okta-system-log", include_str!("../../../schemas/mappings/okta-system-log.toml")),
     ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
 ];
 
