@@ -8,13 +8,15 @@ use authseal::{
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-const SAMPLES: [&str; 6] = [
+const SAMPLES: [&str; 8] = [
     include_str!("../data/keycloak/events.ndjson"),
     include_str!("../data/keycloak/events.log"),
     include_str!("../data/keycloak/admin-events.ndjson"),
     include_str!("../data/keycloak/admin-events.log"),
     include_str!("../data/openssh/OpenSSH_2k.log"),
     include_str!("../data/okta/events.ndjson"),
+    include_str!("../data/auth0/events.ndjson"),
+    include_str!("../data/google-workspace/events.ndjson"),
 ];
 const CAME: i64 = 1_795_262_400_000;
 

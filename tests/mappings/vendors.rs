@@ -60,3 +60,66 @@ fn okta_system_log() {
     ];
     check("okta-system-log", records, include_str!("../data/okta/expected.ndjson"), &activities);
 }
+
+#[test]
+fn auth0() {
+    let records = include_str!("../data/auth0/events.ndjson");
+    let activities = [
+        "LOGON",
+        "LOGOFF",
+        "MFA_CHALLENGE",
+        "MFA_ENROLL",
+        "MFA_REMOVE",
+        "PASSWORD_CHANGE",
+        "PASSWORD_RESET",
+        "ACCOUNT_CREATE",
+        "ACCOUNT_LOCK",
+        "ACCOUNT_UNLOCK",
+        "ACCOUNT_DISABLE",
+        "ACCOUNT_DELETE",
+        "TOKEN_ISSUE",
+        "TOKEN_REFRESH",
+        "TOKEN_REVOKE",
+        "PRIVILEGE_GRANT",
+        "PRIVILEGE_REVOKE",
+        "PRIVILEGED_ACTION",
+        "RESOURCE_ACCESS",
+        "IMPERSONATE",
+        "POLICY_CHANGE",
+    ];
+    check("auth0", records, include_str!("../data/auth0/expected.ndjson"), &activities);
+}
+
+/// The envelope of a log stream changes nothing.
+#[test]
+fn auth0_with_and_without_the_envelope() {
+    let records = include_str!("../data/auth0/events.ndjson");
+    let bare: Vec<String> = records
+        .lines()
+        .map(|line| {
+            let record: Value = serde_json::from_str(line).unwrap();
+            record.get("data").unwrap_or(&record).to_string()
+        })
+        .collect();
+    assert_eq!(becomes("auth0", &bare.join("\n")), becomes("auth0", records));
+}
+
+#[test]
+fn google_workspace_login() {
+    let records = include_str!("../data/google-workspace/events.ndjson");
+    let expected = include_str!("../data/google-workspace/expected.ndjson");
+    let activities = [
+        "LOGON",
+        "LOGOFF",
+        "STEP_UP",
+        "MFA_CHALLENGE",
+        "MFA_ENROLL",
+        "MFA_REMOVE",
+        "PASSWORD_CHANGE",
+        "ACCOUNT_DISABLE",
+        "TOKEN_ISSUE",
+        "RESOURCE_ACCESS",
+        "PRIVILEGED_ACTION",
+    ];
+    check("google-workspace-login", records, expected, &activities);
+}

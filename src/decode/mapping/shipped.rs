@@ -4,6 +4,8 @@ use crate::artifact::File;
 
 /// Name and text of each.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("auth0", include_str!("../../../schemas/mappings/auth0.toml")),
+    ("google-workspace-login", include_str!("../../../schemas/mappings/google-workspace-login.toml")),
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
     ("okta-system-log", include_str!("../../../schemas/mappings/okta-system-log.toml")),
     ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
