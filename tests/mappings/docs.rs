@@ -81,6 +81,7 @@ fn every_construct_of_the_language_is_in_the_manual() {
         "glob",
         "unlike",
         "not",
+        "differs",
         "exists",
         "ignore",
         "pairs",

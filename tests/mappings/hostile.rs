@@ -23,6 +23,9 @@ const SAMPLES: &[&str] = &[
     include_str!("../data/duo/authentication.ndjson"),
     include_str!("../data/duo/administrator.ndjson"),
     include_str!("../data/duo/activity.ndjson"),
+    include_str!("../data/okta/events.ndjson"),
+    include_str!("../data/auth0/events.ndjson"),
+    include_str!("../data/google-workspace/events.ndjson"),
 ];
 const CAME: i64 = 1_795_262_400_000;
 

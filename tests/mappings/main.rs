@@ -11,6 +11,7 @@ mod keycloak;
 mod language;
 mod openssh;
 mod samples;
+mod vendors;
 
 use authseal::{
     artifact::File,

@@ -190,6 +190,12 @@ impl<'v> Context<'v, '_> {
                 let matches = |text: &str| globs.iter().any(|glob| glob.matches(text));
                 scalar.is_none_or(|scalar| !matches(&scalar.to_text().0))
             }
+            Test::Differs(path) => {
+                let other = self.doc.peek(path).and_then(|at| self.doc.scalar(at));
+                let other = other.filter(|other| !matches!(other, Scalar::Null));
+                let pair = scalar.filter(|_| there).zip(other);
+                pair.is_some_and(|(one, other)| one.to_text().0 != other.to_text().0)
+            }
             Test::Pattern(pattern) => there && scalar.is_some_and(|scalar| pattern.regex.is_match(&scalar.to_text().0)),
         }
     }

@@ -128,6 +128,8 @@ pub(super) enum Test {
     Glob(Vec<Glob>),
     /// There is no text, or it fits none.
     Unlike(Vec<Glob>),
+    /// Both values are there, and their texts are not the same.
+    Differs(Path),
     /// The named groups become values of the mapping's own.
     Pattern(Pattern),
 }

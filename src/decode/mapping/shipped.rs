@@ -4,7 +4,10 @@ use crate::artifact::File;
 
 /// Name and text of each.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("auth0", include_str!("../../../schemas/mappings/auth0.toml")),
+    ("google-workspace-login", include_str!("../../../schemas/mappings/google-workspace-login.toml")),
     ("keycloak-event", include_str!("../../../schemas/mappings/keycloak-event.toml")),
+    ("okta-system-log", include_str!("../../../schemas/mappings/okta-system-log.toml")),
     ("sshd", include_str!("../../../schemas/mappings/sshd.toml")),
     ("entra", include_str!("../../../schemas/mappings/entra.toml")),
     ("cloudtrail", include_str!("../../../schemas/mappings/cloudtrail.toml")),

@@ -242,12 +242,15 @@ impl Read {
         if let Some(none) = keys.texts("not", &mut self.source) {
             tests.push(Test::NoneOf(none));
         }
+        if let Some(other) = keys.get("differs") {
+            tests.extend(self.paths(other).into_iter().map(Test::Differs));
+        }
         if let Some(item) = keys.get("pattern") {
             tests.extend(self.pattern(item).map(Test::Pattern));
         }
         keys.done(&mut self.source);
         if tests.is_empty() {
-            let forms = "exists, glob, unlike, not, pattern";
+            let forms = "exists, glob, unlike, not, differs, pattern";
             self.source.wrong(item.at, format!("a condition is a value, a list of values, or one of {forms}"));
         }
         tests
