@@ -1,7 +1,7 @@
 //! After each schedule: every leaf against what was produced, every chain, every finding.
 
 use super::{
-    schedule::{Stage, older_rules},
+    schedule::{End, Stage, older_rules},
     sim::{ORIGIN, PARTITIONS, TOPIC, World, settle, undisturbed, usual_rules},
 };
 use authseal::{
@@ -24,6 +24,9 @@ pub async fn check_chain(stage: &Stage, n: i32) -> i64 {
     let (mut head, mut next, mut sequence): (Option<Head>, i64, u64) = (None, 0, 0);
     for entry in world.store.list(&layout::chain_prefix(&chain), None, 100_000).await.unwrap() {
         let place = format!("seed {seed}: {}", entry.key);
+        if stage.foreign.as_ref() == Some(&entry.key) {
+            break;
+        }
         if !stage.attacked.contains(&entry.key) {
             assert_eq!((entry.versions, entry.markers), (1, 0), "{place}");
         }
@@ -75,7 +78,7 @@ pub async fn audit(stage: &Stage) {
         assert_eq!(letters, calm_letters, "seed {seed}: dead letters differ from those of an undisturbed run");
         return;
     }
-    let whole = World { cluster: as_produced(stage), ..world.clone() };
+    let whole = World { cluster: as_produced(stage, 0), ..world.clone() };
     let (all_alerts, all_letters) = undisturbed(&whole).await;
     for (what, least, found, most) in
         [("finding", calm_alerts, alerts, all_alerts), ("dead letter", calm_letters, letters, all_letters)]
@@ -85,11 +88,11 @@ pub async fn audit(stage: &Stage) {
     }
 }
 
-/// The log as it would be without retention.
-fn as_produced(stage: &Stage) -> Cluster {
+/// The log of the partitions from `first` on as it would be without retention.
+fn as_produced(stage: &Stage, first: i32) -> Cluster {
     let cluster = Cluster::new();
     cluster.topic(TOPIC, PARTITIONS);
-    for ((n, offset), value) in &stage.journal {
+    for ((n, offset), value) in stage.journal.range((first, 0)..) {
         let partition = stage.world.partition(*n);
         cluster.hole(&partition, offset - cluster.end(&partition));
         let record = RawRecord {
@@ -109,4 +112,38 @@ pub async fn settle_and_audit(stage: &mut Stage) {
     settle(&stage.world).await;
     stage.count_given();
     audit(stage).await;
+}
+
+/// After the chain of partition 0 has ended: it stands still and says why, the others are sealed and judged to their
+/// end. Of a topic that was created again every partition stands still.
+pub async fn audit_end(stage: &mut Stage, end: End) {
+    stage.calm();
+    let (world, seed) = (&stage.world, stage.seed);
+    let last = world.start("last");
+    world.cluster.assign(&last.source, &world.all());
+    world.pass(90).await;
+    let lanes = last.status.lanes();
+    for n in 0..PARTITIONS {
+        let lane = &lanes[&world.partition(n)];
+        let place = format!("seed {seed}: {end:?}: partition {n}: {lane:?}");
+        let sealed_to = check_chain(stage, n).await;
+        if n == 0 || end == End::Recreated {
+            assert_eq!(lane.state, "stopped", "{place}");
+            let error = lane.error.as_deref().unwrap_or_default();
+            assert!(end.says().iter().any(|says| error.contains(says)), "{place}");
+        } else {
+            assert_eq!((lane.state, sealed_to), ("active", world.end(n)), "{place}");
+        }
+    }
+    last.task.abort();
+    let _ = last.task.await;
+    if end == End::Recreated {
+        return;
+    }
+    let (found, letters) = (world.uids(Stream::Alerts), world.uids(Stream::DeadLetters));
+    let others = World { cluster: as_produced(stage, 1), ..world.clone() };
+    let (least_found, least_letters) = undisturbed(&others).await;
+    for (what, least, found) in [("finding", least_found, found), ("dead letter", least_letters, letters)] {
+        assert_eq!(least.difference(&found).next(), None, "seed {seed}: a {what} of the others was not published");
+    }
 }

@@ -13,7 +13,7 @@ mod schedule;
 mod sim;
 mod tally;
 
-use schedule::Stage;
+use schedule::{End, Stage};
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -29,7 +29,10 @@ thread_local! {
 }
 
 /// Runs schedules on all cores, each in a runtime and a time of its own. Returns what was injected, and into how many.
-fn schedules<F: Future<Output = ()>>(usual: u64, schedule: impl Fn(u64, Tally) -> F + Sync) -> (BTreeMap<String, u64>, u64) {
+fn schedules<F: Future<Output = ()>>(
+    usual: u64,
+    schedule: impl Fn(u64, Tally) -> F + Sync,
+) -> (BTreeMap<String, u64>, u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     let (first, count) = match number("AUTHSEAL_TEST_SEED") {
         Some(seed) => (seed, 1),
@@ -80,6 +83,67 @@ fn insist(injected: &BTreeMap<String, u64>, schedules: u64, kinds: &[&str], one_
     assert!(missing.is_empty(), "fewer than {least} times injected in {schedules} schedules: {missing:?}");
 }
 
+/// What must have been injected often enough. Of crashes every place counts by itself.
+const KINDS: &[&str] = &[
+    "broker: commit passed over",
+    "broker: error reported",
+    "broker: no answer to broker",
+    "broker: no answer to offset_at",
+    "broker: no answer to start",
+    "broker: slow",
+    "clock: jumps back",
+    "clock: jumps forward",
+    "crash after commit",
+    "crash after create",
+    "crash after list",
+    "crash after publish",
+    "crash after read_oldest",
+    "crash after start",
+    "crash before broker",
+    "crash before commit",
+    "crash before create",
+    "crash before list",
+    "crash before offset_at",
+    "crash before publish",
+    "crash before read_oldest",
+    "crash before start",
+    "crash with an event in hand",
+    "group: cooperative rebalance",
+    "group: eager rebalance",
+    "kafka: batch of an epoch that is over",
+    "kafka: log start jumps",
+    "kafka: offsets never delivered",
+    "kafka: records again after a seek",
+    "kafka: transaction aborted",
+    "kafka: transaction committed",
+    "publisher: delayed",
+    "publisher: forbidden",
+    "publisher: landed, reported failed",
+    "publisher: lost",
+    "publisher: outage",
+    "publisher: refused",
+    "seen: a rival's segment adopted",
+    "seen: chain taken over",
+    "store: 412, a segment lies there",
+    "store: Conflict, lost",
+    "store: Forbidden, lost",
+    "store: Timeout, landed",
+    "store: Timeout, lost",
+    "store: Truncated, landed",
+    "store: Unavailable, landed",
+    "store: Unavailable, lost",
+    "store: delete marker over a segment",
+    "store: outage",
+    "store: shadow version over a segment",
+    "store: slow answer",
+    "store: slow before the effect",
+    "writer: asked to end",
+    "writer: frozen",
+    "writer: killed in between",
+    "writer: lost a partition and does not know",
+    "writer: older rules",
+];
+
 #[test]
 fn whatever_happens_every_offset_is_sealed_exactly_once_and_findings_are_the_same() {
     let (injected, count) = schedules(10_000, async |seed, tally| {
@@ -89,5 +153,44 @@ fn whatever_happens_every_offset_is_sealed_exactly_once_and_findings_are_the_sam
         }
         audit::settle_and_audit(&mut stage).await;
     });
-    insist(&injected, count, &[], 100);
+    insist(&injected, count, KINDS, 100);
+}
+
+#[test]
+fn what_ends_a_chain_stops_its_partition_with_its_reason_and_the_others_run_on() {
+    let (injected, count) = schedules(600, async |seed, tally| {
+        let end = End::ALL[seed as usize % End::ALL.len()];
+        let mut stage = Stage::without_retention(seed, &tally);
+        for _ in 0..12 {
+            stage.step().await;
+        }
+        (0..5).for_each(|_| stage.produce(0));
+        stage.calm();
+        sim::settle(&stage.world).await;
+        let (journal, mut steps) = (stage.journal.clone(), 8);
+        if matches!(end, End::Foreign | End::Misplaced | End::Removed) {
+            // under the eyes of processes that seal
+            stage.disturb();
+            while steps > 4 {
+                stage.step().await;
+                steps -= 1;
+            }
+            stage.end(end).await;
+        } else {
+            stage.end(end).await;
+            stage.quiet = (end == End::Truncated).then_some(0);
+            stage.disturb();
+        }
+        for _ in 0..steps {
+            stage.step().await;
+        }
+        // what a writer has to seal meets what lies there
+        stage.produce(0);
+        if end == End::Recreated {
+            stage.journal = journal;
+        }
+        audit::audit_end(&mut stage, end).await;
+    });
+    let kinds = End::ALL.map(|end| format!("end: {end:?}"));
+    insist(&injected, count, &kinds.each_ref().map(String::as_str), 10);
 }

@@ -8,10 +8,14 @@ use super::{
 use authseal::{
     detect::RuleSet,
     error::{Error, Kind},
+    ingest::plan::CommitNote,
     layout,
     publish::memory::Behaviour,
     source::SourceEvent,
-    store::memory::{Call, Failure, Fault, Faults, Seeded},
+    store::{
+        Store,
+        memory::{Call, Failure, Fault, Faults, Seeded},
+    },
 };
 use bytes::Bytes;
 use std::{
@@ -44,6 +48,10 @@ pub struct Stage {
     pub expired: bool,
     /// Keys over which somebody put a newer version or a delete marker.
     pub attacked: BTreeSet<String>,
+    /// The key that somebody took to end the chain of partition 0.
+    pub foreign: Option<String>,
+    /// A partition that gets no more records.
+    pub quiet: Option<i32>,
     /// Rebalances take all partitions from everybody first.
     eager: bool,
     expiring: bool,
@@ -71,18 +79,32 @@ impl Stage {
             actors: Vec::new(),
             expired: false,
             attacked: BTreeSet::new(),
+            foreign: None,
+            quiet: None,
             eager,
             expiring,
             named: 0,
             store_down: Arc::default(),
             publisher_down: Arc::default(),
         };
-        stage.disturb_store();
-        stage.disturb_publisher();
-        for _ in 0..2 + stage.random.below(3) {
-            stage.join();
-        }
+        stage.disturb();
         stage
+    }
+
+    /// A schedule in which retention overtakes nobody.
+    pub fn without_retention(seed: u64, tally: &Tally) -> Self {
+        Self { expiring: false, ..Self::new(seed, tally) }
+    }
+
+    /// Begins, or goes on after a calm.
+    pub fn disturb(&mut self) {
+        self.store_down.store(false, Relaxed);
+        self.publisher_down.store(false, Relaxed);
+        self.disturb_store();
+        self.disturb_publisher();
+        for _ in 0..2 + self.random.below(3) {
+            self.join();
+        }
     }
 
     /// Which faults the store injects, and their count.
@@ -169,6 +191,9 @@ impl Stage {
 
     /// Appends a record to the log and to the journal.
     pub fn produce(&mut self, n: i32) {
+        if self.quiet == Some(n) {
+            return;
+        }
         self.world.produce(&mut self.random, n);
         let (partition, offset) = (self.world.partition(n), self.world.end(n) - 1);
         let value = self.world.cluster.record(&partition, offset).and_then(|record| record.value);
@@ -181,6 +206,9 @@ impl Stage {
         let partition = self.world.partition(n);
         for gone in self.world.cluster.end_transaction(&partition, true) {
             self.journal.remove(&(n, gone));
+        }
+        if self.quiet == Some(n) {
+            return;
         }
         let from = self.world.end(n);
         self.world.cluster.transaction(&partition, Some(from));
@@ -209,9 +237,12 @@ impl Stage {
     /// Somebody puts a newer version or a delete marker over a segment with two more behind it.
     fn attack(&mut self) {
         let n = self.any_partition() as u32;
-        let segments = self.world.store.keys().into_iter().filter(|key| {
-            layout::parse_segment_key(key).is_some_and(|(chain, _)| chain.partition == n)
-        });
+        let segments = self
+            .world
+            .store
+            .keys()
+            .into_iter()
+            .filter(|key| layout::parse_segment_key(key).is_some_and(|(chain, _)| chain.partition == n));
         let mut segments: Vec<String> = segments.collect();
         segments.truncate(segments.len().saturating_sub(2));
         if segments.is_empty() {
@@ -256,7 +287,9 @@ impl Stage {
             7 => {
                 let n = self.any_partition();
                 let count = 1 + self.random.below(3) as i64;
-                self.world.cluster.hole(&self.world.partition(n), count);
+                if self.quiet != Some(n) {
+                    self.world.cluster.hole(&self.world.partition(n), count);
+                }
                 self.tally.count("kafka: offsets never delivered");
             }
             8 => self.transaction(),
@@ -337,7 +370,7 @@ impl Stage {
     /// Everything that disturbs is over: transactions end, clocks do not matter any more, nobody is left.
     pub fn calm(&mut self) {
         self.end_transactions(true);
-        self.actors.iter().for_each(|actor| actor.life.kill());
+        self.actors.drain(..).for_each(|actor| actor.life.kill());
         self.world.store.clear_faults();
         self.world.publisher.rule(|_| Behaviour::Accept);
         self.world.cluster.early(0);
@@ -348,5 +381,80 @@ impl Stage {
         let given = self.world.cluster.given();
         self.tally.add("kafka: batch of an epoch that is over", given.stale);
         self.tally.add("kafka: records again after a seek", given.early);
+    }
+}
+
+/// What ends a chain for good, until a person has looked at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The topic is created again under its name.
+    Recreated,
+    /// An unclean election cut off what was sealed already.
+    Truncated,
+    /// Somebody's bytes lie at the key of the next segment.
+    Foreign,
+    /// An older segment of the chain, with a good signature, lies at the key of the next one.
+    Misplaced,
+    /// A delete marker lies at the key of the next segment, and no version.
+    Removed,
+    /// The store lost its newest segment.
+    RolledBack,
+}
+
+impl End {
+    pub const ALL: [Self; 6] =
+        [Self::Recreated, Self::Truncated, Self::Foreign, Self::Misplaced, Self::Removed, Self::RolledBack];
+
+    /// What the partition must say when it stops.
+    pub fn says(self) -> &'static [&'static str] {
+        match self {
+            Self::Recreated => &["another topic", "source_truncated"],
+            Self::Truncated => &["source_truncated"],
+            Self::Foreign | Self::Misplaced => &["do not continue the chain", "not a valid segment", "does not belong"],
+            Self::Removed => &["delete marker"],
+            Self::RolledBack => &["store_rolled_back"],
+        }
+    }
+}
+
+impl Stage {
+    /// The keys of the segments of a partition, in order.
+    pub fn segments(&self, n: i32) -> Vec<String> {
+        let of = |key: &String| layout::parse_segment_key(key).is_some_and(|(chain, _)| chain.partition == n as u32);
+        self.world.store.keys().into_iter().filter(of).collect()
+    }
+
+    /// Ends the chain of partition 0, which has segments and is sealed to its end.
+    pub async fn end(&mut self, end: End) {
+        self.tally.count(format!("end: {end:?}"));
+        let (world, segments) = (&self.world, self.segments(0));
+        let newest = segments.last().expect("the chain has segments").clone();
+        let (mut chain, sequence) = layout::parse_segment_key(&newest).unwrap();
+        chain.incarnation = 0;
+        let next = layout::segment_key(&chain, sequence + 1);
+        if matches!(end, End::Foreign | End::Misplaced | End::Removed) {
+            self.foreign = Some(next.clone());
+        }
+        match end {
+            End::Recreated => world.cluster.topic(super::sim::TOPIC, PARTITIONS),
+            End::Truncated => {
+                let partition = world.partition(0);
+                let cut = 1 + self.random.below(3) as i64;
+                let to = (world.end(0) - cut).max(0);
+                world.cluster.lose_tail(&partition, to);
+            }
+            End::Foreign => world.store.shadow(&next, "not a segment"),
+            End::Misplaced => {
+                let older = &segments[self.random.below(segments.len() as u64) as usize];
+                let stored = world.store.fork().read_oldest(older).await.unwrap().unwrap();
+                world.store.shadow(&next, stored.bytes);
+            }
+            End::Removed => world.store.mark_deleted(&next),
+            End::RolledBack => {
+                let committed = world.cluster.committed(&world.partition(0)).expect("all was committed");
+                let note = CommitNote::decode(&committed.metadata).expect("with its note");
+                segments.iter().skip(note.sequence as usize).for_each(|key| world.store.remove(key));
+            }
+        }
     }
 }
