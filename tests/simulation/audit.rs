@@ -35,6 +35,7 @@ pub async fn check_chain(stage: &Stage, n: i32) -> i64 {
         let opened = segment::open(&stored.bytes, &keys).unwrap_or_else(|f| panic!("{place}: {f:?}"));
         chain::follows(ORIGIN, &chain, head.as_ref(), &opened.manifest).unwrap_or_else(|f| panic!("{place}: {f:?}"));
         let manifest = &opened.manifest;
+        let place = format!("{place} by {} of {:?}", manifest.writer.instance, manifest.broker.topic_id);
         let rules = match &manifest.writer.instance {
             name if name.starts_with("old") => older_rules(),
             _ => usual_rules(),
