@@ -53,7 +53,7 @@ pub async fn check_chain(stage: &Stage, n: i32) -> i64 {
                 assert!(told || lost.is_none(), "{place}: {lost:?} lies in a gap of cause {cause:?}");
                 assert!(told || cause == GapCause::NotDelivered, "{place}: a gap of cause {cause:?}");
             } else {
-                let produced = stage.journal.get(&(n, leaf.offset()));
+                let produced = stage.journal.get(&(n, leaf.offset())).map(|(_, value)| value);
                 assert_eq!(Some(&record.value), produced, "{place}: offset {} holds other bytes", leaf.offset());
             }
         }
@@ -93,11 +93,11 @@ pub async fn audit(stage: &Stage) {
 fn as_produced(stage: &Stage, first: i32) -> Cluster {
     let cluster = Cluster::new();
     cluster.topic(TOPIC, PARTITIONS);
-    for ((n, offset), value) in stage.journal.range((first, 0)..) {
+    for ((n, offset), (timestamp, value)) in stage.journal.range((first, 0)..) {
         let partition = stage.world.partition(*n);
         cluster.hole(&partition, offset - cluster.end(&partition));
         let record = RawRecord {
-            timestamp: stage.world.now(),
+            timestamp: *timestamp,
             timestamp_type: TimestampType::CreateTime,
             value: value.clone(),
             ..RawRecord::default()

@@ -33,8 +33,8 @@ pub fn older_rules() -> Arc<RuleSet> {
     RULES.clone()
 }
 
-/// What was ever produced and not aborted: the value at each offset.
-pub type Journal = BTreeMap<(i32, i64), Option<Bytes>>;
+/// What was ever produced and not aborted: timestamp and value at each offset.
+pub type Journal = BTreeMap<(i32, i64), (i64, Option<Bytes>)>;
 
 /// A world and what happens in it.
 pub struct Stage {
@@ -196,8 +196,8 @@ impl Stage {
         }
         self.world.produce(&mut self.random, n);
         let (partition, offset) = (self.world.partition(n), self.world.end(n) - 1);
-        let value = self.world.cluster.record(&partition, offset).and_then(|record| record.value);
-        self.journal.insert((n, offset), value);
+        let record = self.world.cluster.record(&partition, offset).expect("it was just appended");
+        self.journal.insert((n, offset), (record.timestamp, record.value));
     }
 
     /// A transaction: open for a while, then committed or aborted.
