@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     manifest::Broker,
     position::TopicPartition,
-    source::{SourceControl, SourceEvent},
+    source::{Batch, SourceControl, SourceEvent},
     telemetry,
 };
 use std::{
@@ -226,6 +226,16 @@ impl Engine {
     }
 
     fn event(&mut self, event: SourceEvent) {
+        let of = match &event {
+            SourceEvent::Batch(Batch { partition, .. })
+            | SourceEvent::AtEnd { partition, .. }
+            | SourceEvent::OutOfRange { partition, .. } => self.lanes.get_mut(partition),
+            _ => None,
+        };
+        // the task that asked for the start may be slower than the source: what is dropped here is never told again
+        if let Some(lane) = of.filter(|lane| matches!(lane.state, State::Opening)) {
+            return lane.ahead.push(event);
+        }
         match event {
             SourceEvent::Assigned(assigned) => {
                 // whatever was wrong with a topic, the group has been served anew
@@ -318,7 +328,11 @@ impl Engine {
                 self.keeper.found(&partition);
                 self.stop(&partition, error);
             }
-            Told::Started { result: Ok(epoch), .. } => lane.state = State::Active { epoch },
+            Told::Started { result: Ok(epoch), .. } => {
+                lane.state = State::Active { epoch };
+                // those of epochs before are stale
+                std::mem::take(&mut lane.ahead).into_iter().for_each(|event| self.event(event));
+            }
             Told::Started { result: Err(error), .. } => self.stop(&partition, error),
             Told::Sealed { broker, outcome, .. } => {
                 lane.heard(broker);
@@ -333,6 +347,7 @@ impl Engine {
     pub(super) fn restart(&mut self, partition: &TopicPartition) {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         lane.state = State::Opening;
+        lane.ahead.clear();
         lane.end = None;
         let (from, generation) = (lane.read_next(), lane.generation);
         let (control, tell, partition) = (self.control.clone(), self.tell.clone(), partition.clone());

@@ -188,7 +188,7 @@ fn take(
     if lane.seals && offset >= lane.dead_next {
         let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| options.dead_letters);
         match letter {
-            Some(letter) if lane.overflow.is_none() && outbox.has_room() => {
+            Some(letter) if lane.overflow.is_none() && outbox.has_room_for_letter() => {
                 outbox.push(&lane.partition, lane.generation, offset, letter);
             }
             Some(_) => lane.overflow = Some(lane.overflow.map_or(offset, |o| o.min(offset))),

@@ -13,7 +13,7 @@ use crate::{
     position::{ChainId, TopicPartition},
     record::{Gap, GapCause, RawRecord},
     segment::SegmentBuilder,
-    source::Commit,
+    source::{Commit, SourceEvent},
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{task::AbortHandle, time::Instant};
@@ -48,6 +48,8 @@ pub struct Lane {
     pub state: State,
     /// The newest segment in the store.
     pub head: Option<Head>,
+    /// What came of a new epoch before its start was answered: taken when the answer is there.
+    pub ahead: Vec<SourceEvent>,
     /// Leaves not yet on their way.
     pub builder: SegmentBuilder,
     /// When the first of them arrived.
@@ -114,6 +116,7 @@ impl Lane {
             chain: Arc::new(chain),
             topic,
             state: State::Opening,
+            ahead: Vec::new(),
             head: None,
             builder: SegmentBuilder::new(0, options.codec, options.level),
             first_at: None,

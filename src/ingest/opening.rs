@@ -128,7 +128,7 @@ impl Lookup {
         let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
         let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
-        let read_from = self.with_horizon(newest, &broker, start.read_from).await;
+        let read_from = self.with_horizon(newest, &broker, start.read_from).await?;
         // after the question for what is committed: only then all that was contributed below it is in the log
         let state = match &self.state {
             Some(state) => Some(state.clone()),
@@ -147,7 +147,7 @@ impl Lookup {
         let start = plan::start_judging(&chain, note.as_ref().map(|note| note.0), &broker, begin)?;
         // a record from the future must not make the state reach back to nothing
         let newest = note.and_then(|note| note.1.record_time).map(|time| time.min((self.sealer.clock)()));
-        let read_from = self.with_horizon(newest, &broker, start.read_from).await;
+        let read_from = self.with_horizon(newest, &broker, start.read_from).await?;
         // whoever only judges has nothing to do before
         let state = Some(state::load(self.keeping.as_ref(), &chain, &self.sealer.status).await);
         Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start, state })
@@ -162,14 +162,16 @@ impl Lookup {
         }
     }
 
-    /// Goes back as far as the rules need for their state. A topic that cannot say is read from where the work begins.
-    async fn with_horizon(&self, newest: Option<i64>, broker: &Broker, read_from: i64) -> i64 {
-        let Some(newest) = newest.filter(|_| !self.horizon.is_zero()) else { return read_from };
+    /// Goes back as far as the rules need for their state. A topic that cannot say is read from where the work begins;
+    /// a broker that does not answer now is asked again: without the state a finding would be missed for good.
+    async fn with_horizon(&self, newest: Option<i64>, broker: &Broker, read_from: i64) -> Result<i64> {
+        let Some(newest) = newest.filter(|_| !self.horizon.is_zero()) else { return Ok(read_from) };
         let from = newest.saturating_sub(self.horizon.as_millis() as i64).max(0);
         let floor = broker.log_start.unwrap_or(0).max(read_from - self.most);
         match self.control.offset_at(&self.partition, from).await {
-            Ok(Some(offset)) => read_from.min(offset.max(floor)),
-            _ => read_from,
+            Ok(Some(offset)) => Ok(read_from.min(offset.max(floor))),
+            Err(error) if error.is_retry() => Err(error),
+            _ => Ok(read_from),
         }
     }
 }

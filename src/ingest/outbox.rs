@@ -49,6 +49,12 @@ impl Outbox {
         self.flying.len() < self.limit
     }
 
+    /// Whether another dead letter fits. Findings keep a quarter for themselves: they come behind the dead letters of
+    /// their batch, and where those had taken all the room every time, the findings would never go out.
+    pub fn has_room_for_letter(&self) -> bool {
+        self.flying.len() < self.limit - self.limit / 4
+    }
+
     /// Whether at least half of it is free.
     pub fn is_relaxed(&self) -> bool {
         self.flying.len() <= self.limit / 2

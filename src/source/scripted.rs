@@ -60,7 +60,19 @@ struct State {
     epoch: u64,
     batch: usize,
     stale: bool,
+    /// After a seek up to so many records before its place are delivered too.
+    early: usize,
+    given: Given,
     random: u64,
+}
+
+/// What consumers were given besides what they had asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// Batches of an epoch that was over.
+    pub stale: u64,
+    /// Seeks after which records from before their place came again.
+    pub early: u64,
 }
 
 /// The cluster and the one group that reads it. Clones share it.
@@ -140,6 +152,32 @@ impl Cluster {
         self.log(partition, |log| log.open = from);
     }
 
+    /// Ends the open transaction of a partition, with its marker behind it. Aborted, its records are never delivered:
+    /// their offsets are returned.
+    pub fn end_transaction(&self, partition: &TopicPartition, aborted: bool) -> Vec<i64> {
+        self.log(partition, |log| {
+            let Some(open) = log.open.take() else { return Vec::new() };
+            log.end += 1;
+            let gone = if aborted { log.records.split_off(&open) } else { BTreeMap::new() };
+            gone.into_keys().collect()
+        })
+    }
+
+    /// The record at an offset, if the log still has it.
+    pub fn record(&self, partition: &TopicPartition, offset: i64) -> Option<RawRecord> {
+        self.log(partition, |log| log.records.get(&offset).cloned())
+    }
+
+    /// Where the log of a partition begins.
+    pub fn log_start(&self, partition: &TopicPartition) -> i64 {
+        self.log(partition, |log| log.start)
+    }
+
+    /// The member that the group believes to own a partition.
+    pub fn is_owner(&self, partition: &TopicPartition, consumer: &ScriptedSource) -> bool {
+        self.log(partition, |log| log.owner == Some(consumer.member.id))
+    }
+
     /// Where the log of a partition ends.
     pub fn end(&self, partition: &TopicPartition) -> i64 {
         self.log(partition, |log| log.end)
@@ -168,6 +206,16 @@ impl Cluster {
     /// Whether a batch of the old epoch still arrives after `start`, `stop` and revocation, as the contract allows.
     pub fn stale_batches(&self, stale: bool) {
         self.lock().stale = stale;
+    }
+
+    /// After a seek up to `records` from before its place are delivered again, as whole batches of a broker are.
+    pub fn early(&self, records: usize) {
+        self.lock().early = records;
+    }
+
+    /// What consumers were given so far besides what they had asked for.
+    pub fn given(&self) -> Given {
+        self.lock().given
     }
 
     /// Lets a consumer tell an event: an error, or something out of order.
@@ -270,7 +318,9 @@ impl State {
 
     /// What was on its way when the delivery of a partition was stopped.
     fn stale_batch(&mut self, id: usize, partition: &TopicPartition) -> Option<Batch> {
-        if !self.stale { None } else { self.read(id, partition) }
+        let late = if self.stale { self.read(id, partition) } else { None };
+        self.given.stale += u64::from(late.is_some());
+        late
     }
 
     /// The next records of a partition, if it is being delivered and has some.
@@ -332,6 +382,18 @@ impl State {
         Some(SourceEvent::AtEnd { partition, epoch, end })
     }
 
+    /// Where delivery begins after a seek: there, or in the middle of what was read before.
+    fn sought(&mut self, partition: &TopicPartition, next: i64) -> i64 {
+        let back = if self.early == 0 { 0 } else { self.draw(self.early + 1) as i64 };
+        let Some(log) = self.logs.get(partition).filter(|log| back > 0 && next <= log.stable()) else { return next };
+        let from = (next - back).max(log.start);
+        if from >= next {
+            return next;
+        }
+        self.given.early += 1;
+        from
+    }
+
     /// A number below `below`, from the seed.
     fn draw(&mut self, below: usize) -> usize {
         self.random ^= self.random << 13;
@@ -385,6 +447,7 @@ impl Control {
         self.cluster.change(|state| {
             let late = state.stale_batch(self.id, partition);
             state.epoch += 1;
+            let next = next.map(|next| state.sought(partition, next));
             let (epoch, member) = (state.epoch, &mut state.members[self.id]);
             let Some(reading) = member.reading.get_mut(partition) else {
                 return Err(Error::retry(format!("{partition} is not assigned to this consumer")));

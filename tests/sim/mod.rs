@@ -27,7 +27,7 @@ use authseal::{
 use std::{
     collections::{BTreeSet, HashMap},
     future::pending,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ pub const TOPIC: &str = "auth";
 pub const PARTITIONS: i32 = 3;
 /// 2026-01-01 00:20: when every simulation begins. Event times stay within one hour, the bucket of the rule: a
 /// trigger that straddles the edge of a bucket may get either id.
-const EPOCH: i64 = 1_767_226_800_000;
+pub const EPOCH: i64 = 1_767_226_800_000;
 
 pub const RULE: &str = r#"
 rule("SIM-1", #{
@@ -121,7 +121,7 @@ impl World {
             store: MemoryStore::new(),
             publisher: MemoryPublisher::new(),
             signer: Arc::new(Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap()),
-            rules: rules(&[]),
+            rules: usual_rules(),
             began: tokio::time::Instant::now(),
             gaps_expected: false,
             seal: SealOptions {
@@ -163,7 +163,8 @@ impl World {
         EPOCH + self.began.elapsed().as_millis() as i64
     }
 
-    fn options(&self, name: &str) -> Options {
+    /// The settings of a process.
+    pub fn options(&self, name: &str) -> Options {
         let spec = TopicSpec {
             format: Format::Json,
             source: Some("sim".into()),
@@ -313,6 +314,12 @@ impl World {
         };
         self.publisher.sent_to(stream).iter().map(|m| id(m).expect("every message names what it is about")).collect()
     }
+}
+
+/// The rule of the simulations, compiled once.
+pub fn usual_rules() -> Arc<RuleSet> {
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| rules(&[]));
+    RULES.clone()
 }
 
 /// The rule of the simulations, with another mode, id or gate: `change` is (what, by what).

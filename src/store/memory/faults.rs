@@ -42,6 +42,8 @@ pub enum Failure {
     Unavailable,
     /// No answer in time.
     Timeout,
+    /// The connection ended in the middle of the answer.
+    Truncated,
 }
 
 impl Failure {
@@ -52,6 +54,7 @@ impl Failure {
             Self::Forbidden => Error::config(format!("{place}: 403 AccessDenied")),
             Self::Unavailable => Error::retry(format!("{place}: 503 SlowDown")),
             Self::Timeout => Error::retry(format!("{place}: no answer in time")),
+            Self::Truncated => Error::retry(format!("{place}: the answer ended before its length was reached")),
         }
     }
 }
@@ -130,14 +133,17 @@ impl Faults for Seeded {
             }
         }
         if draw(100) < self.failing {
-            let failure = match draw(if self.forbidden { 4 } else { 3 }) {
+            let failure = match draw(if self.forbidden { 5 } else { 4 }) {
                 0 => Failure::Conflict,
                 1 => Failure::Unavailable,
                 2 => Failure::Timeout,
+                3 => Failure::Truncated,
                 _ => Failure::Forbidden,
             };
             // a refusal never has an effect; only failures that leave the outcome open can have landed
-            if matches!(failure, Failure::Unavailable | Failure::Timeout) && draw(2) == 0 {
+            let open = matches!(failure, Failure::Unavailable | Failure::Timeout | Failure::Truncated);
+            // where an answer began the server had come to an end
+            if open && (failure == Failure::Truncated || draw(2) == 0) {
                 fault.landed = Some(failure);
             } else {
                 fault.lost = Some(failure);
