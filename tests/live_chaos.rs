@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 mod chaos;
-#[allow(dead_code)] // each test file uses its part
 mod live;
 
 use chaos::{Broker, Gate};

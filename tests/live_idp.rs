@@ -3,7 +3,6 @@
 //! `make test-idp` starts all of it; where `CI` is set it must be there.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
-#[allow(dead_code)] // each test file uses its part
 mod live;
 
 use live::{Process, Record, authseal, create_topics, publish, read_topic, unique};
