@@ -382,7 +382,8 @@ impl Detector {
             if time <= head && time > head.saturating_sub(shape.window) && window.opens(shape) {
                 judging.opened(head, window.tally(), window.current(), &window);
             }
-            if !in_order {
+            // what is ahead of the clock was evaluated without it: their windows have changed too
+            if !in_order || time < window.latest() {
                 judging.out_of_order(&window, time);
             }
         }

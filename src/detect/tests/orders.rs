@@ -473,3 +473,18 @@ proptest! {
         prop_assert_eq!(bench.deferred(), vec![None; partitions]);
     }
 }
+
+#[test]
+fn an_event_that_the_clock_lets_through_changes_windows_that_are_ahead_of_it() {
+    // the clock is slow: four failures are more than a minute ahead of it, and the one before them is not
+    let gate = "key: [user], window: \"1h\", agg: #{ n: count() }, at_least: #{ n: 5 }, dedup: \"1h\"";
+    let mut bench = Bench::new(load(&counting(gate, "")), 1);
+    bench.now = 0;
+    for (n, second) in [70, 71, 72, 73, 50].into_iter().enumerate() {
+        bench.event(0, failed(second, &n.to_string(), "ann", "192.0.2.1"));
+    }
+    assert!(bench.found.len() == 1 || bench.deferred() != [None], "nothing is found, and nothing waits");
+    bench.now = 3_600;
+    bench.idle();
+    assert_eq!(bench.found.len(), 1);
+}
