@@ -217,7 +217,7 @@ impl Detector {
             + self.timers.bytes()
             + self.sweeps.capacity() * size_of::<Sweep>()
             + self.partitions.bytes()
-            + self.saver_bytes()
+            + self.saver.bytes()
     }
 
     fn selects(&mut self, rules: &RuleSet, at: u32, subject: &Subject<'_>) -> bool {

@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod attack;
+mod backlog;
 mod column;
 mod coverage;
 mod decimal;

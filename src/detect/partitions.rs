@@ -92,6 +92,8 @@ pub(super) struct Partitions {
     pub uncommitted: i64,
     /// Whether that matters: whether the state outlives the process.
     pub outlives: bool,
+    /// Room for places that are not committed, over all partitions.
+    places: usize,
     holders: [u32; 2],
     lateness: i64,
     /// Milliseconds in which anything was read at all: a pause of everything makes no partition silent.
@@ -117,6 +119,7 @@ impl Partitions {
             low_events: i64::MIN,
             uncommitted: i64::MAX,
             outlives: false,
+            places: 0,
             holders: [u32::MAX; 2],
             lateness,
             clock: 0,
@@ -216,10 +219,8 @@ impl Partitions {
 
     /// A record comes. Whether it may have come before; the first one says from when on windows are whole.
     pub fn begin(&mut self, at: u32, offset: i64, time: i64) -> bool {
-        let (low, outlives) = (self.low_events, self.outlives);
-        let Some(partition) = self.at(at) else { return false };
-        if outlives && partition.pass(offset, low) {
-            self.uncommitted = self.uncommitted.min(low);
+        if self.outlives {
+            self.pass(at, offset);
         }
         let Some(partition) = self.at(at) else { return false };
         if partition.since.is_none() {
@@ -228,6 +229,19 @@ impl Partitions {
         let again = offset <= partition.highest;
         partition.highest = partition.highest.max(offset);
         again
+    }
+
+    /// Takes down how far events have come when this record is judged.
+    fn pass(&mut self, at: u32, offset: i64) {
+        let low = self.low_events;
+        let Some(partition) = self.at(at) else { return };
+        let before = partition.places.capacity();
+        let first = partition.pass(offset, low);
+        let after = partition.places.capacity();
+        self.places = self.places - before + after;
+        if first {
+            self.uncommitted = self.uncommitted.min(low);
+        }
     }
 
     /// Whether a window that begins here may lack events that were there before anything was read. `known` says of a
@@ -317,6 +331,7 @@ impl Partitions {
         self.live.retain(|live| *live != at);
         if let Some(partition) = self.all.get_mut(at as usize).and_then(Option::take) {
             self.waiting_bytes -= partition.waiting_bytes;
+            self.places -= partition.places.capacity();
             self.waiting.retain(|(_, chain), _| *chain != at);
         }
         self.epoch = self.epoch.wrapping_add(1);
@@ -350,7 +365,6 @@ impl Partitions {
     /// Bytes taken, about.
     pub fn bytes(&self) -> usize {
         let places = self.all.capacity() * size_of::<usize>() + self.live.len() * size_of::<Partition>();
-        let uncommitted = self.live().map(|(_, partition)| partition.places.capacity() * 16).sum::<usize>();
-        places + uncommitted + self.waiting_bytes
+        places + self.places * size_of::<(i64, i64)>() + self.waiting_bytes
     }
 }

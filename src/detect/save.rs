@@ -7,6 +7,7 @@
 
 use super::{
     Detector, Finding,
+    backlog::Backlog,
     partitions::Partitions,
     predicate::FINDING_CELL,
     rule::Rule,
@@ -20,11 +21,7 @@ use crate::{
     position::{ChainId, Position},
 };
 use hashbrown::HashMap;
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// The offset of a change that holds no commit back: losing it costs a repeated alert under the same id at most.
 const NO_OFFSET: i64 = i64::MAX;
@@ -126,10 +123,7 @@ struct Resumed {
 pub(super) struct Saver {
     /// By rule: the digest of what it gathers; `None` for rules that are not durable.
     shapes: Vec<Option<Arc<str>>>,
-    /// By chain: keys with something new, the lowest offset first, as slot and generation.
-    unsaved: HashMap<u32, BTreeSet<(i64, u32, u32)>>,
-    /// By chain: keys that are there no longer.
-    gone: HashMap<u32, VecDeque<Change>>,
+    backlog: Backlog,
     resumed: HashMap<u32, Resumed>,
     /// Microseconds: from when on the state of a shape is whole for a chain, where that is known from the log.
     since: HashMap<(Arc<str>, u32), i64>,
@@ -185,14 +179,13 @@ impl Saver {
         let Some(tracks) = &mut key.tracks else { return };
         for (chain, offset) in std::mem::take(&mut tracks.fresh) {
             let track = tracks.track(chain);
-            let unsaved = self.unsaved.entry(chain).or_default();
             match track.unsaved {
                 Some(known) if known <= offset => continue,
-                Some(known) => drop(unsaved.remove(&(known, slot, generation))),
+                Some(known) => self.backlog.remove(chain, &(known, slot, generation)),
                 None => {}
             }
             track.unsaved = Some(offset);
-            unsaved.insert((offset, slot, generation));
+            self.backlog.insert(chain, (offset, slot, generation));
         }
         if tracks.raised.len() > 4 {
             tracks.raised.retain(|raised| key.marks.iter().any(|mark| mark.bucket == raised.bucket));
@@ -203,27 +196,19 @@ impl Saver {
     pub(super) fn dropped(&mut self, rules: &RuleSet, key: &Key, slot: u32, generation: u32) {
         let Some(rule) = rules.compiled().get(key.rule as usize) else { return };
         for track in key.tracks.iter().flat_map(|tracks| &tracks.tracks) {
-            if let Some(offset) = track.unsaved
-                && let Some(unsaved) = self.unsaved.get_mut(&track.chain)
-            {
-                unsaved.remove(&(offset, slot, generation));
+            if let Some(offset) = track.unsaved {
+                self.backlog.remove(track.chain, &(offset, slot, generation));
             }
             if track.written || !track.older.is_empty() {
-                self.gone.entry(track.chain).or_default().push_back(Change {
-                    rule: rule.spec.id.as_str().into(),
-                    key: key.name.clone(),
-                    offset: None,
-                    value: None,
-                    supersedes: track.older.clone(),
-                });
+                let (rule, key, supersedes) = (rule.spec.id.as_str().into(), key.name.clone(), track.older.clone());
+                self.backlog.let_go(track.chain, Change { rule, key, offset: None, value: None, supersedes });
             }
         }
     }
 
     /// A chain is no longer read here.
     pub(super) fn forget(&mut self, chain: u32) {
-        self.unsaved.remove(&chain);
-        self.gone.remove(&chain);
+        self.backlog.forget(chain);
         self.resumed.remove(&chain);
         self.since.retain(|(_, other), _| *other != chain);
     }
@@ -258,10 +243,9 @@ impl Saver {
         }
     }
 
-    fn bytes(&self) -> usize {
-        let unsaved = self.unsaved.values().map(BTreeSet::len).sum::<usize>() * 32;
-        let gone = self.gone.values().flatten().map(|change| size_of::<Change>() + change.key.len()).sum::<usize>();
-        unsaved + gone
+    /// Bytes that waiting to be written takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.backlog.bytes()
     }
 }
 
@@ -327,8 +311,7 @@ impl Detector {
 
     /// The lowest offset of a chain whose contribution to a durable key was not handed out by [`Detector::unsaved`].
     pub fn lowest_unsaved(&self, chain: &ChainId) -> Option<i64> {
-        let unsaved = self.saver.unsaved.get(&self.partitions.find(chain)?)?;
-        unsaved.first().map(|first| first.0).filter(|offset| *offset != NO_OFFSET)
+        self.saver.backlog.lowest(self.partitions.find(chain)?).filter(|offset| *offset != NO_OFFSET)
     }
 
     /// Whether any rule in force is durable.
@@ -338,8 +321,7 @@ impl Detector {
 
     /// Keys that wait to be written, over all chains.
     pub fn unsaved_keys(&self) -> usize {
-        self.saver.unsaved.values().map(BTreeSet::len).sum::<usize>()
-            + self.saver.gone.values().map(VecDeque::len).sum::<usize>()
+        self.saver.backlog.len()
     }
 
     /// Hands out up to `most` changes of a chain, the lowest offsets first. What could not be written is given back to
@@ -349,18 +331,15 @@ impl Detector {
         let begun = self.saver.resumed.get(&at).map_or(0, |resumed| resumed.done);
         let mut changes = Vec::new();
         while changes.len() < most {
-            let Some(next) = self.saver.unsaved.get_mut(&at).and_then(BTreeSet::pop_first) else { break };
+            let Some(next) = self.saver.backlog.pop(at) else { break };
             changes.extend(self.change(at, begun, next));
         }
-        if let Some(gone) = self.saver.gone.get_mut(&at) {
-            let room = most.saturating_sub(changes.len()).min(gone.len());
-            for change in gone.drain(..room) {
-                // it came back meanwhile, and is written as it is then
-                let rule = self.rules.compiled().iter().position(|rule| rule.spec.id == *change.rule);
-                let back = rule.and_then(|rule| self.state.find(rule as u32, &change.key));
-                if back.is_none_or(|key| key.tracks.is_none()) {
-                    changes.push(change);
-                }
+        for change in self.saver.backlog.take_gone(at, most.saturating_sub(changes.len())) {
+            // it came back meanwhile, and is written as it is then
+            let rule = self.rules.compiled().iter().position(|rule| rule.spec.id == *change.rule);
+            let back = rule.and_then(|rule| self.state.find(rule as u32, &change.key));
+            if back.is_none_or(|key| key.tracks.is_none()) {
+                changes.push(change);
             }
         }
         changes
@@ -394,7 +373,7 @@ impl Detector {
         let slot = rule.and_then(|rule| self.state.slot_of(rule as u32, &change.key));
         let Some((slot, generation)) = slot.map(|slot| (slot, self.state.generation(slot))) else {
             if change.value.is_none() {
-                self.saver.gone.entry(at).or_default().push_back(change.clone());
+                self.saver.backlog.let_go(at, change.clone());
             }
             return; // pushed out since: there is nothing to write any more
         };
@@ -428,10 +407,5 @@ impl Detector {
         if let Some(resumed) = resumed {
             resumed.older.extend(change.supersedes.iter().cloned());
         }
-    }
-
-    /// Bytes that waiting to be written takes.
-    pub(super) fn saver_bytes(&self) -> usize {
-        self.saver.bytes()
     }
 }
