@@ -20,6 +20,7 @@ use super::{
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
     timers::Timers,
+    waiting::Pending,
     watermark::record_time,
     window::{Incoming, Inserted, Window},
 };
@@ -52,6 +53,16 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+/// What happens to a key when the watermark gets somewhere.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    slot: u32,
+    /// What tells the key from one that had its slot before.
+    generation: u32,
+    /// The bucket whose shape is judged; none for a sweep.
+    bucket: Option<i64>,
+}
+
 /// A key to sweep.
 struct Sweep {
     /// When events out of order first changed it: milliseconds of wall clock.
@@ -69,7 +80,9 @@ pub struct Detector {
     pub(super) state: State,
     repeats: Repeats,
     pub(super) partitions: Partitions,
-    timers: Timers,
+    timers: Timers<Alarm>,
+    /// Events whose own judgement waits.
+    pub(super) pending: Timers<Pending>,
     /// In the order in which they were changed.
     sweeps: VecDeque<Sweep>,
     pub(super) raiser: Raiser,
@@ -78,7 +91,7 @@ pub struct Detector {
     pub(super) hasher: RandomState,
     pub(super) saver: Saver,
     pub(super) scratch: Tally,
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
 }
 
 impl Detector {
@@ -95,6 +108,7 @@ impl Detector {
             repeats: Repeats::new(limits.state_bytes / 8, hasher.clone()),
             partitions: Partitions::new(lateness),
             timers: Timers::new(),
+            pending: Timers::new(),
             sweeps: VecDeque::new(),
             raiser: Raiser { counters, clock: None, fed: VecDeque::new(), trace: None },
             totals: Totals::default(),
@@ -141,7 +155,17 @@ impl Detector {
             let subject = Subject::new(what, input.chain, input.offset, time);
             let known = self.saver.knows(chain, input.offset);
             let now = input.now;
-            let mut work = Work { subject: &subject, chain, now, again, known, owned: None, repeated: None };
+            let mut work = Work {
+                subject: &subject,
+                chain,
+                now,
+                again,
+                known,
+                owned: None,
+                repeated: None,
+                waits: None,
+                memory: None,
+            };
             self.see(&rules, &mut work, out);
             self.feed(input.now, out);
         }
@@ -182,6 +206,7 @@ impl Detector {
     pub fn forget(&mut self, chain: &ChainId) {
         if let Some(at) = self.partitions.find(chain) {
             self.saver.forget(at);
+            self.pending.retain(|pending| pending.record.chain != at);
         }
         self.partitions.forget(chain);
     }
@@ -215,6 +240,7 @@ impl Detector {
         self.state.bytes()
             + self.repeats.bytes()
             + self.timers.bytes()
+            + self.pending.bytes()
             + self.sweeps.capacity() * size_of::<Sweep>()
             + self.partitions.bytes()
             + self.saver.bytes()
@@ -255,7 +281,10 @@ impl Detector {
         if self.is_repeat(work) || (work.known && self.saver.shape(at).is_some()) {
             return;
         }
-        if rule.shape.is_none() && rule.spec.dedup.is_none() && rule.spec.wait.is_none() {
+        if let (None, Some(wait)) = (&rule.shape, rule.spec.wait) {
+            return self.judge_later(at, wait, work, out);
+        }
+        if rule.shape.is_none() && rule.spec.dedup.is_none() {
             let record = work.owned();
             let key = std::mem::take(&mut self.key);
             let case = self.single(rules, at, &key, &record, None, work.now);
@@ -266,15 +295,14 @@ impl Detector {
         let epoch = self.partitions.epoch;
         let known = self.state.len();
         let slot = self.state.find_or_insert(at, &self.key, || Key {
-            window: rule.shape.as_ref().map(Window::new),
+            window: rule.shape.as_ref().map(|shape| Box::new(Window::new(shape))),
             ..Key::new(at, &self.key, epoch)
         });
         let Some(mut key) = self.state.take(slot) else { return };
         self.refresh_key(rule, &mut key);
-        match (&rule.shape, rule.spec.wait) {
-            (Some(shape), _) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
-            (None, Some(wait)) => self.judge_later(rules, (rule, wait), slot, &mut key, work, out),
-            (None, None) => self.judge_single(rules, rule, &mut key, work, out),
+        match &rule.shape {
+            Some(shape) => self.judge_window(rules, (rule, shape), slot, &mut key, work, out),
+            None => self.judge_single(rules, rule, &mut key, work, out),
         }
         self.put_back(rule, slot, key);
         if self.state.len() > known {
@@ -405,9 +433,6 @@ impl Detector {
             if let Some(tracks) = &mut key.tracks {
                 tracks.retain(partitions);
             }
-            if let Some(pending) = &mut key.pending {
-                pending.retain(|chain| partitions.is_read(chain));
-            }
             if let Some(dirty) = &mut key.dirty {
                 dirty.records.retain(|record| partitions.is_read(record.chain));
                 if dirty.records.is_empty() {
@@ -417,15 +442,16 @@ impl Detector {
         }
         // what waits needs its events, however far everything else has come
         let waiting = key.marks.iter().filter_map(|mark| mark.waiting.as_ref()).map(|waiting| waiting.trigger);
-        let pending = key.pending.as_ref().and_then(|pending| pending.first());
-        let waiting = waiting.chain(pending);
         let needed = waiting.chain(key.dirty.as_ref().map(|dirty| dirty.from)).min().unwrap_or(i64::MAX);
         // a durable rule is asked again about what is not committed, and then its state comes from the log
         let held = self.saver.shape(key.rule).map_or(i64::MAX, |_| partitions.uncommitted);
         let passed = partitions.low_events.min(held).saturating_sub(self.lateness).min(needed);
+        let asked = passed.min(partitions.oldest_waiting().unwrap_or(i64::MAX));
         if let Some(history) = &mut key.history {
-            history.prune(passed.min(partitions.oldest_waiting().unwrap_or(i64::MAX)));
+            history.prune(asked);
         }
+        // events that wait ask whether their bucket has its finding
+        let passed = if rule.spec.wait.is_some() { asked } else { passed };
         let cut = passed.saturating_sub(rule.memory());
         if let (Some(shape), Some(window)) = (&rule.shape, &mut key.window) {
             window.prune(shape, cut, &self.hasher);
@@ -439,9 +465,9 @@ impl Detector {
 
     /// Puts a key back with the time until which it matters.
     pub(super) fn put_back(&mut self, rule: &Rule, slot: u32, mut key: Box<Key>) {
-        let waits = key.dirty.is_some() || key.pending.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
+        let waits = key.dirty.is_some() || key.marks.iter().any(|mark| mark.waiting.is_some());
         let dedup = rule.spec.dedup.unwrap_or(0);
-        let latest = key.window.as_ref().map_or(i64::MIN, Window::latest).saturating_add(rule.memory());
+        let latest = key.window.as_ref().map_or(i64::MIN, |window| window.latest()).saturating_add(rule.memory());
         let marked = key.marks.iter().map(|mark| mark.bucket.saturating_add(1).saturating_mul(dedup)).max();
         let remembered = key.history.as_ref().map_or(i64::MIN, |history| history.until());
         key.until = if waits { i64::MAX } else { latest.max(marked.unwrap_or(i64::MIN)).max(remembered) };
@@ -471,8 +497,18 @@ impl Detector {
     /// Pushes out what there is no room for. `but` stays.
     pub(super) fn make_room(&mut self, but: u32, now: i64, out: &mut Vec<Finding>) {
         while self.bytes() > self.limit {
-            let Some(victim) = self.state.victim(but) else { break };
             let rules = self.rules.clone();
+            // events that wait do not take the room of keys with something to lose
+            let most = self.partitions.waiting_bytes() + self.pending.bytes() > self.limit / 2;
+            if most && self.hurry(&rules, now, out) {
+                continue;
+            }
+            let Some(victim) = self.state.victim(but) else {
+                if self.hurry(&rules, now, out) {
+                    continue;
+                }
+                break;
+            };
             // what waits is judged on what is known: pushing it out must not hide it
             self.conclude(&rules, victim, now, out);
             let generation = self.state.generation(victim);
@@ -510,37 +546,37 @@ impl Detector {
 
     /// A shape settles, or window ends are swept, `length` after what happened.
     pub(super) fn set_timer(&mut self, length: i64, due: i64, slot: u32, bucket: Option<i64>) {
-        self.push_timer(length, (due, false, bucket), slot);
-    }
-
-    /// Events of a key wait for the watermark.
-    pub(super) fn set_wait_timer(&mut self, length: i64, due: i64, slot: u32) {
-        self.push_timer(length, (due, true, None), slot);
-    }
-
-    fn push_timer(&mut self, length: i64, what: (i64, bool, Option<i64>), slot: u32) {
         let state = &self.state;
-        let key = (slot, state.generation(slot));
-        self.timers.push(length, what, key, |slot, generation| state.generation(slot) == generation);
+        let alarm = Alarm { slot, generation: state.generation(slot), bucket };
+        self.timers.push(length, due, alarm, |alarm| state.generation(alarm.slot) == alarm.generation);
     }
 
     /// Does what the watermark makes due. It may have come far at once (everything idle): things happen as if it had
-    /// come step by step, so that what a judgement brings about is done before what is due after it.
+    /// come step by step, so that what a judgement brings about is done before what is due after it. At the same time
+    /// windows come first: events that wait may look at what they find.
     fn run_timers(&mut self, now: i64, out: &mut Vec<Finding>) {
         let reached = self.partitions.low;
-        while let Some(timer) = self.timers.pop(reached) {
-            self.partitions.low = timer.due;
-            if self.state.generation(timer.slot) != timer.generation {
-                continue; // the key was pushed out, and judged then
-            }
+        loop {
             let rules = self.rules.clone();
-            match timer.bucket {
-                None if timer.waits => self.judge_pending(&rules, timer.slot, false, now, out),
-                Some(bucket) => self.judge_settled(&rules, timer.slot, Some(bucket), now, out),
-                None => self.sweep_dirty(&rules, timer.slot, now, out),
+            let pending = self.pending.next().filter(|due| *due <= reached);
+            if let Some((due, alarm)) = self.timers.pop(pending.unwrap_or(reached)) {
+                self.partitions.low = due;
+                // a key that was pushed out was judged then
+                if self.state.generation(alarm.slot) == alarm.generation {
+                    match alarm.bucket {
+                        Some(bucket) => self.judge_settled(&rules, alarm.slot, Some(bucket), now, out),
+                        None => self.sweep_dirty(&rules, alarm.slot, now, out),
+                    }
+                    self.feed(now, out);
+                }
+                continue;
             }
+            let Some((due, pending)) = self.pending.pop(reached) else { break };
+            self.partitions.low = due;
+            self.judge_pending(&rules, pending, now, out);
             self.feed(now, out);
         }
         self.partitions.low = reached;
+        self.make_room(u32::MAX, now, out);
     }
 }

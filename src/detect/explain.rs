@@ -247,7 +247,7 @@ impl Explainer {
             Stand::Disabled
         } else if let Some(waiting) = mark.and_then(|mark| mark.waiting.as_ref()) {
             Stand::Waits(waiting.due)
-        } else if let (Some(wait), true) = (rule.spec.wait, key.is_some_and(|key| key.pending.is_some())) {
+        } else if let (Some(wait), true) = (rule.spec.wait, mark.is_none() && self.detector.waits(at, subject)) {
             Stand::Waits(subject.time.saturating_add(wait))
         } else if let (Some(mark), false) = (mark, verdict.gates.iter().any(Gate::is_shut)) {
             let dedup = rule.spec.dedup.unwrap_or(0);

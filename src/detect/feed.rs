@@ -106,8 +106,17 @@ impl Detector {
             let rules = self.rules.clone();
             let subject = record.subject();
             let owned = Some(record.clone());
-            let mut work =
-                Work { subject: &subject, chain, now, again: false, known: false, owned, repeated: Some(false) };
+            let mut work = Work {
+                subject: &subject,
+                chain,
+                now,
+                again: false,
+                known: false,
+                owned,
+                repeated: Some(false),
+                waits: None,
+                memory: None,
+            };
             self.see(&rules, &mut work, out);
         }
     }

@@ -1,9 +1,10 @@
 //! What a marker remembers of one key: its events in order of event time, so that a question as of any time is
 //! answered right, in whatever order events came.
 
-use super::kept::Kept;
+use super::memory::Memory;
 use crate::position::ChainId;
-use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
+use smallvec::SmallVec;
+use std::{cmp::Ordering, sync::Arc};
 
 /// How many events a marker remembers of one key at most. With more, the one goes whose neighbours are nearest to each
 /// other: an answer is then older than it should be by less than their distance.
@@ -21,16 +22,15 @@ pub(super) struct Moment {
     pub chain: u32,
     /// Kafka offset.
     pub offset: i64,
-    /// The fields that the rule looks at, in the order of the marker's selectors.
-    pub values: Arc<[Kept]>,
+    /// The fields that rules look at. Their bytes are accounted for by themselves: several markers share them.
+    pub memory: Arc<Memory>,
     /// Of a finding: what stands behind it.
     pub reach: Option<Reach>,
 }
 
 impl Moment {
     fn bytes(&self) -> usize {
-        let reach = self.reach.as_ref().map_or(0, |reach| size_of_val(&**reach));
-        self.values.iter().map(Kept::bytes).sum::<usize>() + reach + 48
+        self.reach.as_ref().map_or(0, |reach| size_of_val(&**reach) + 16)
     }
 }
 
@@ -58,9 +58,9 @@ pub(super) struct Keep {
 pub(super) struct History {
     keep: Keep,
     /// By time, then by position.
-    moments: VecDeque<Moment>,
-    /// Bytes of all values.
-    value_bytes: usize,
+    moments: SmallVec<[Moment; 1]>, // most keys never see a second one
+    /// Bytes of what stands behind them.
+    reach_bytes: usize,
     /// How many were remembered since there were none: what there is to lose.
     gathered: u32,
 }
@@ -68,12 +68,13 @@ pub(super) struct History {
 impl History {
     /// Nothing yet.
     pub fn new(keep: Keep) -> Self {
-        Self { keep, moments: VecDeque::new(), value_bytes: 0, gathered: 0 }
+        Self { keep, moments: SmallVec::new(), reach_bytes: 0, gathered: 0 }
     }
 
     /// Bytes it takes beside itself.
     pub fn bytes(&self) -> usize {
-        self.moments.capacity() * size_of::<Moment>() + self.value_bytes + 32
+        let outside = if self.moments.spilled() { self.moments.capacity() * size_of::<Moment>() + 16 } else { 0 };
+        outside + self.reach_bytes
     }
 
     /// How much there is to lose, in events.
@@ -84,7 +85,7 @@ impl History {
     /// The time after which nothing of it matters.
     pub fn until(&self) -> i64 {
         self.moments
-            .back()
+            .last()
             .map_or(i64::MIN, |last| last.time.saturating_add(self.keep.ttl).saturating_add(self.keep.wait))
     }
 
@@ -101,10 +102,7 @@ impl History {
         if moment.reach.is_none() && self.moments.get(at).is_some_and(same) {
             return;
         }
-        if self.moments.is_empty() {
-            self.moments.reserve_exact(1); // most keys never see a second one
-        }
-        self.value_bytes += moment.bytes();
+        self.reach_bytes += moment.bytes();
         self.gathered = self.gathered.saturating_add(1);
         self.moments.insert(at, moment);
         if self.moments.len() > MOST_MOMENTS {
@@ -124,9 +122,7 @@ impl History {
     }
 
     fn remove(&mut self, at: usize) {
-        if let Some(gone) = self.moments.remove(at) {
-            self.value_bytes -= gone.bytes();
-        }
+        self.reach_bytes -= self.moments.remove(at).bytes();
         if self.moments.is_empty() {
             self.gathered = 0;
         }
@@ -141,7 +137,7 @@ impl History {
     pub fn before(&self, of: AsOf<'_>, id: impl Fn(u32) -> Option<Arc<ChainId>>) -> Option<(&Moment, usize)> {
         let oldest = of.time.saturating_sub(self.keep.ttl);
         let end = self.moments.partition_point(|moment| moment.time <= of.time);
-        let mut found = self.moments.range(..end).rev().take_while(|moment| moment.time >= oldest).filter(|moment| {
+        let mut found = self.moments[..end].iter().rev().take_while(|moment| moment.time >= oldest).filter(|moment| {
             // what came from a chain that is no longer read here will be read anew
             let Some(chain) = id(moment.chain) else { return false };
             moment.time < of.time || (&*chain, moment.offset) < (of.chain, of.offset)
@@ -157,18 +153,21 @@ impl History {
         let settled = self.moments.partition_point(|moment| moment.time < earliest);
         // if only the last one is asked for, those before it are none
         let drop = if self.keep.counts { dead } else { dead.max(settled.saturating_sub(1)) };
-        for _ in 0..drop {
-            self.remove(0);
-        }
-        if self.moments.capacity() > 8 && self.moments.len() < self.moments.capacity() / 4 {
-            self.moments.shrink_to(self.moments.len() * 2);
+        if drop > 0 {
+            self.reach_bytes -= self.moments.drain(..drop).map(|moment| moment.bytes()).sum::<usize>();
+            if self.moments.is_empty() {
+                self.gathered = 0;
+            }
+            if self.moments.capacity() > 8 && self.moments.len() < self.moments.capacity() / 4 {
+                self.moments.shrink_to_fit();
+            }
         }
     }
 
     /// Drops the records of chains that are no longer read here.
     pub fn retain(&mut self, is_read: impl Fn(u32) -> bool) {
         self.moments.retain(|moment| is_read(moment.chain));
-        self.value_bytes = self.moments.iter().map(Moment::bytes).sum();
+        self.reach_bytes = self.moments.iter().map(Moment::bytes).sum();
         if self.moments.is_empty() {
             self.gathered = 0;
         }
@@ -185,7 +184,11 @@ mod tests {
     }
 
     fn moment(time: i64, chain: u32, offset: i64) -> Moment {
-        Moment { time, chain, offset, values: [Kept::Long(offset)].into(), reach: None }
+        Moment { time, chain, offset, memory: Memory::empty(), reach: None }
+    }
+
+    fn found(time: i64) -> Moment {
+        Moment { reach: Some([(id(0).unwrap(), time, time)].into()), ..moment(time, 0, time) }
     }
 
     fn keep(ttl: i64, counts: bool) -> Keep {
@@ -220,11 +223,11 @@ mod tests {
     fn only_what_can_be_an_answer_is_kept() {
         for (counts, left) in [(true, 21), (false, 7)] {
             let mut history = History::new(keep(20, counts));
-            (0..50).for_each(|n| history.insert(moment(n, 0, n), id));
+            (0..50).for_each(|n| history.insert(found(n), id));
             history.prune(49);
             assert_eq!(history.moments.len(), left + usize::from(counts) * 5, "counts: {counts}");
             assert_eq!(ask(&history, 44, 0, 0).map(|found| found.0), Some(43), "a judgement may wait for five");
-            assert_eq!(history.value_bytes, history.moments.iter().map(Moment::bytes).sum::<usize>());
+            assert_eq!(history.reach_bytes, history.moments.iter().map(Moment::bytes).sum::<usize>());
         }
     }
 
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!(ask(&history, 200_000, 0, 9).map(|found| found.0), Some(99_999), "the last one always stays");
         assert_eq!(history.weight(), 10_002);
         history.retain(|_| false);
-        assert_eq!((history.weight(), history.value_bytes), (0, 0));
+        assert_eq!((history.weight(), history.reach_bytes), (0, 0));
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use super::{
     feed::Behind,
     finding::{Deferred, Evidence},
     keys::bucket,
+    memory::Memory,
     raise::Case,
     rule::Rule,
     ruleset::RuleSet,
@@ -31,6 +32,10 @@ pub(super) struct Work<'a, 'b> {
     pub known: bool,
     pub owned: Option<Arc<Owned>>,
     pub repeated: Option<bool>,
+    /// Whether a judgement waited with the record before it came.
+    pub waits: Option<bool>,
+    /// What markers remember of it.
+    pub memory: Option<Arc<Memory>>,
 }
 
 impl Work<'_, '_> {
@@ -233,9 +238,6 @@ impl Detector {
     pub(super) fn conclude(&mut self, rules: &RuleSet, slot: u32, now: i64, out: &mut Vec<Finding>) {
         let Some(key) = self.state.get(slot) else { return };
         let (dirty, waiting) = (key.dirty.is_some(), key.marks.iter().any(|mark| mark.waiting.is_some()));
-        if key.pending.is_some() {
-            self.judge_pending(rules, slot, true, now, out);
-        }
         if dirty {
             self.sweep_dirty(rules, slot, now, out);
         }
@@ -328,6 +330,8 @@ impl Detector {
                     known: false,
                     owned,
                     repeated: None,
+                    waits: None,
+                    memory: None,
                 };
                 let mut judging =
                     Judging { detector: self, rules, rule, shape, slot, key: &mut key, work: &mut work, out };

@@ -190,7 +190,7 @@ pub(super) fn functions(ast: &AST, window: &[&str]) -> Vec<Note> {
         ast.iter_functions().map(|f| (f.name.to_owned(), f.params.iter().map(|p| (*p).to_owned()).collect())).collect();
     let mut called = Vec::new();
     for (name, params) in &defined {
-        let body = ast.clone_functions_only_filtered(|_, _, _, other, arity| other == name && arity == params.len());
+        let body = only(ast, name, params.len());
         let entry = ENTRIES.contains(&name.as_str());
         let at = body_position(&body);
         if entry && params.len() != 2 {
@@ -206,13 +206,20 @@ pub(super) fn functions(ast: &AST, window: &[&str]) -> Vec<Note> {
     }
     for (name, params) in &defined {
         if !ENTRIES.contains(&name.as_str()) && !called.contains(name) {
-            let body =
-                ast.clone_functions_only_filtered(|_, _, _, other, arity| other == name && arity == params.len());
+            let body = only(ast, name, params.len());
             let near = hint(name, ENTRIES);
             notes.push((body_position(&body), format!("fn {name} is never called{near}")));
         }
     }
     notes
+}
+
+/// The function of this name and so many parameters, alone. (`clone_functions_only_filtered` of Rhai 1.27 does not look at
+/// its filter.)
+pub(super) fn only(ast: &AST, name: &str, arity: usize) -> AST {
+    let mut one = ast.clone_functions_only();
+    one.retain_functions(|_, _, other, params| other == name && params == arity);
+    one
 }
 
 /// Where the body of the only function begins.

@@ -3,7 +3,6 @@
 use super::{
     header::{FieldObject, PredObject},
     history::Keep,
-    kept::Kept,
     keys,
     predicate::Pred,
     spec::duration,
@@ -53,7 +52,7 @@ pub(super) struct Marker {
     key: Vec<Selector>,
     /// How long.
     pub keep: Keep,
-    /// The fields that are remembered.
+    /// The fields that its rule asks for.
     pub selectors: Arc<[Selector]>,
 }
 
@@ -84,11 +83,6 @@ impl Marker {
     /// The place of the marker whose state has this name; `None` if it is no marker's.
     pub fn place_of(name: &[u8]) -> Option<usize> {
         name.strip_prefix(&[0xff; 4])?.first().map(|place| usize::from(*place))
-    }
-
-    /// What is remembered of a record.
-    pub fn values(&self, subject: &Subject<'_>) -> Arc<[Kept]> {
-        self.selectors.iter().map(|selector| Kept::of(subject.get(selector))).collect()
     }
 }
 
@@ -311,12 +305,11 @@ pub(super) fn lint(ast: &AST, names: &[String], at: &[Position], waits: bool) ->
         }
     }
     for function in functions.iter_functions().map(|f| (f.name.to_owned(), f.params.len())) {
-        let body =
-            functions.clone_functions_only_filtered(|_, _, _, name, arity| name == function.0 && arity == function.1);
+        let body = super::lint::only(&functions, &function.0, function.1);
         fields(&body, &mut notes);
     }
     if !waits {
-        let decide = functions.clone_functions_only_filtered(|_, _, _, name, _| name == "decide");
+        let decide = super::lint::only(&functions, "decide", 2);
         if let Some(at) = absence(&decide) {
             let message = "absence without `wait`: what is missing now may only be late. Add wait: \"10s\" (with a \
                            window: settle), so that the rule is judged when all partitions have passed the event";

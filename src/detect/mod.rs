@@ -3,7 +3,7 @@
 //! [`RuleSet::load`] reads rule files: a header that becomes a native predicate (`header`, `predicate`, `spec`, `lint`)
 //! and functions that run past a native gate (`script`). [`Detector`] judges records: which partition has come how far
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
-//! What went before is remembered by markers (`markers`, `history`, `sight`), single events may wait for it
+//! What went before is remembered by markers (`markers`, `history`, `memory`, `sight`), single events may wait for it
 //! (`waiting`), and findings are judged by other rules (`feed`). What must outlive the process is handed out and read
 //! back (`save`, `saved`, `restore`). `docs/rules.md` and `docs/markers.md` say how rules are written and exactly what
 //! they mean.
@@ -13,6 +13,7 @@ mod attack;
 mod backlog;
 mod column;
 mod coverage;
+mod decide;
 mod decimal;
 mod derived;
 mod detector;
@@ -33,6 +34,7 @@ mod lint;
 mod list;
 mod markers;
 mod measure;
+mod memory;
 mod methods;
 mod never;
 pub mod ocsf;

@@ -292,6 +292,16 @@ impl Partitions {
         }
     }
 
+    /// Whether a judgement waits with the record at this offset.
+    pub fn is_deferred(&self, at: u32, offset: i64) -> bool {
+        self.get(at).is_some_and(|partition| partition.deferred.contains_key(&offset))
+    }
+
+    /// Bytes of the records that judgements wait with, about.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// A judgement no longer waits.
     pub fn release(&mut self, waiting: &Deferred) {
         let (at, time, offset) = (waiting.chain, waiting.record.time, waiting.record.offset);

@@ -2,6 +2,7 @@
 
 use super::{
     Finding,
+    decide::Facts,
     exceptions::{Entry, Kind},
     explain::{Answer, Asked, note},
     failure::{self, Failure, Reason, in_time},
@@ -93,6 +94,12 @@ impl Raiser {
             .map(|(from, _)| from)
             .or((!rule.markers.is_empty()).then(|| case.record.time.saturating_sub(rule.horizon())));
         case.warming |= from.is_some_and(|from| from < counters.began);
+        if let (Some(decide), 0, None) = (&rule.decide, case.update, &self.trace)
+            && decide.refuses(&Facts::new(case.record, |place| case.marks.glance(place), &case.values))
+        {
+            counters.succeeded();
+            return false;
+        }
         let view = EventView { record: case.record.clone(), marks: case.marks.clone() };
         let window = WindowView { names: rule.names.clone(), values: case.values.as_slice().into() };
         let mut asking =

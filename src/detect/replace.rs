@@ -68,6 +68,7 @@ impl Detector {
         for slot in self.state.slots(|key| places.same(key.rule).is_none()) {
             self.conclude(&old, slot, now, out);
         }
+        self.conclude_pending(&old, |rule| places.same(rule).is_none(), now, out);
         // what that raised is seen by the rules that were in force then: after this their numbers mean others
         self.feed(now, out);
         for slot in self.state.slots(|key| places.same(key.rule).is_none()) {
@@ -76,9 +77,11 @@ impl Detector {
                 self.remove_key(slot);
             }
         }
+        self.conclude_pending(&old, |rule| places.same(rule).is_none(), now, out);
         self.raiser.fed.clear();
         self.rules = rules.clone();
         self.state.renumber(|rule| places.alike(rule));
+        self.pending.each(|pending| pending.rule = places.same(pending.rule).unwrap_or(u32::MAX));
         let mut before: Vec<Option<Counters>> = self.raiser.counters.drain(..).map(Some).collect();
         let mut replaced = Replaced::default();
         for (at, rule) in rules.rules().iter().enumerate() {
@@ -108,7 +111,7 @@ impl Detector {
         for slot in self.state.slots(|key| key.window.is_some() && is_changed(key.rule)) {
             let Some(mut key) = self.state.take(slot) else { continue };
             let shape = rules.compiled().get(key.rule as usize).and_then(|rule| rule.shape.as_ref());
-            key.window = shape.zip(key.window).map(|(shape, window)| window.count_anew(shape, &self.hasher));
+            key.window = shape.zip(key.window).map(|(shape, window)| Box::new(window.count_anew(shape, &self.hasher)));
             self.state.put(slot, key);
         }
     }

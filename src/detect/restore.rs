@@ -6,6 +6,7 @@ use super::{
     detector::AHEAD,
     history::{History, Moment},
     markers::Marker,
+    memory::Memory,
     rule::Rule,
     save::Raised,
     saved::{self, Coverage, Value},
@@ -98,7 +99,7 @@ impl Detector {
                 })
             }
             None => self.state.find_or_insert(number, &record.key, || Key {
-                window: rule.shape.as_ref().map(Window::new),
+                window: rule.shape.as_ref().map(|shape| Box::new(Window::new(shape))),
                 ..Key::new(number, &record.key, epoch)
             }),
         };
@@ -142,7 +143,8 @@ impl Detector {
         let Some(history) = &mut key.history else { return };
         for moment in value.moments.iter().filter(|moment| moment.1 < done) {
             let values = marker.selectors.iter().zip(&moment.2).map(|(selector, field)| field.kept(selector)).collect();
-            let moment = Moment { time: moment.0, chain, offset: moment.1, values, reach: None };
+            let memory = Memory::new(marker.selectors.clone(), values, self.state.memories());
+            let moment = Moment { time: moment.0, chain, offset: moment.1, memory, reach: None };
             history.insert(moment, |chain| self.partitions.id(chain));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     attack::Technique,
+    decide::Decide,
     lint::ENTRIES,
     markers::Marker,
     severity::Severity,
@@ -64,6 +65,8 @@ pub(super) struct Rule {
     pub has: [bool; 4],
     /// What it remembers of other events.
     pub markers: Vec<Marker>,
+    /// What `decide` says, where that needs no script engine.
+    pub decide: Option<Decide>,
 }
 
 impl Rule {
@@ -92,7 +95,8 @@ impl Rule {
             digest: Digest::of(source.as_bytes()),
         };
         let names = spec.aggs.iter().map(|agg| agg.name.as_str().into()).collect();
-        Self { spec, info, shape, names, functions, has, markers }
+        let decide = Decide::of(&functions, &markers, &spec);
+        Self { spec, info, shape, names, functions, has, markers, decide }
     }
 
     /// How far back its judgements look, in microseconds.

@@ -12,6 +12,7 @@ use super::{
     rule::{Rule, RuleInfo},
     script::{self, Scripts},
     spec::{self, Mode},
+    subject::Selector,
     suggest::hint,
     trend,
 };
@@ -39,6 +40,7 @@ pub struct RuleSet {
     index: Vec<Box<[u32]>>,
     /// The markers that can, each as rule and place in it.
     marker_index: Vec<Box<[(u32, usize)]>>,
+    remembered: Arc<[Selector]>,
     scripts: Scripts,
     bundle: (Digest, Arc<[u8]>),
 }
@@ -96,8 +98,14 @@ impl RuleSet {
             }
         }
         let mut marker_index = vec![Vec::new(); CELLS];
+        let mut remembered: Vec<Selector> = Vec::new();
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
             for (place, marker) in rule.markers.iter().enumerate() {
+                for selector in marker.selectors.iter() {
+                    if !remembered.contains(selector) {
+                        remembered.push(selector.clone());
+                    }
+                }
                 let cells = marker.when.cells();
                 for (_, list) in marker_index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
                     list.push((at as u32, place));
@@ -112,6 +120,7 @@ impl RuleSet {
             lists,
             exceptions,
             index: index.into_iter().map(Vec::into_boxed_slice).collect(),
+            remembered: remembered.into(),
             marker_index: marker_index.into_iter().map(Vec::into_boxed_slice).collect(),
             bundle: (digest, bytes.into()),
         }
@@ -173,6 +182,18 @@ impl RuleSet {
     /// The markers that can remember a record of this cell.
     pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize)] {
         self.marker_index.get(cell).map_or(&[], |markers| markers)
+    }
+
+    /// The same rules, with every question put to their functions.
+    #[cfg(test)]
+    pub(super) fn with_functions_only(mut self) -> Self {
+        self.rules.iter_mut().for_each(|rule| rule.decide = None);
+        self
+    }
+
+    /// The fields that markers remember, over all rules.
+    pub(super) fn remembered(&self) -> &Arc<[Selector]> {
+        &self.remembered
     }
 
     /// The compiled rules.

@@ -200,7 +200,8 @@ impl Saver {
                 self.backlog.remove(track.chain, &(offset, slot, generation));
             }
             if track.written || !track.older.is_empty() {
-                let (rule, key, supersedes) = (rule.spec.id.as_str().into(), key.name.clone(), track.older.clone());
+                let (rule, key, supersedes) =
+                    (rule.spec.id.as_str().into(), key.name.as_slice().into(), track.older.clone());
                 self.backlog.let_go(track.chain, Change { rule, key, offset: None, value: None, supersedes });
             }
         }
@@ -353,7 +354,7 @@ impl Detector {
         let key = self.state.get_mut(slot)?;
         let rule = self.rules.compiled().get(key.rule as usize)?;
         let shape = self.saver.shapes.get(key.rule as usize)?.clone()?;
-        let value = Value::of(key, chain, &shape, begun, partitions);
+        let value = Value::of(key, chain, rule, (&shape, begun), partitions);
         let track = key.tracks.as_mut()?.track(chain);
         track.unsaved = None;
         let (supersedes, was) = (std::mem::take(&mut track.older), track.written);
@@ -362,7 +363,7 @@ impl Detector {
             return None;
         }
         let offset = Some(offset).filter(|offset| *offset != NO_OFFSET);
-        let (rule, key) = (rule.spec.id.as_str().into(), key.name.clone());
+        let (rule, key) = (rule.spec.id.as_str().into(), key.name.as_slice().into());
         Some(Change { rule, key, offset, value: value.map(|value| value.encode()), supersedes })
     }
 

@@ -1,6 +1,9 @@
 //! The records of durable state: what one chain has contributed to one key, as JSON. `docs/operations.md` describes it.
 
-use super::{kept::Kept, partitions::Partitions, save::Raised, state::Key, subject::Selector};
+use super::{
+    kept::Kept, markers::Marker, memory::Memory, partitions::Partitions, rule::Rule, save::Raised, state::Key,
+    subject::Selector,
+};
 use crate::event::{Attributes, FieldType, Micros, Text};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -120,7 +123,13 @@ impl Field {
 
 impl Value {
     /// What a chain has contributed to a key; `None` if that is nothing.
-    pub fn of(key: &Key, chain: u32, shape: &str, begun: i64, partitions: &Partitions) -> Option<Self> {
+    pub fn of(
+        key: &Key,
+        chain: u32,
+        rule: &Rule,
+        (shape, begun): (&str, i64),
+        partitions: &Partitions,
+    ) -> Option<Self> {
         let mut value = Self {
             version: VERSION,
             shape: shape.into(),
@@ -153,7 +162,10 @@ impl Value {
         }
         if let Some(history) = &key.history {
             let own = history.moments().filter(|moment| moment.chain == chain);
-            value.moments = own.map(|m| Moment(m.time, m.offset, m.values.iter().map(Field::of).collect())).collect();
+            let marker = Marker::place_of(&key.name).and_then(|place| rule.markers.get(place));
+            let selectors = marker.map_or(&[][..], |marker| &marker.selectors);
+            let fields = |m: &Memory| selectors.iter().map(|s| Field::of(&Kept::of(m.get(s)))).collect();
+            value.moments = own.map(|m| Moment(m.time, m.offset, fields(&m.memory))).collect();
         }
         let raised = key.tracks.iter().flat_map(|tracks| &tracks.raised);
         let own = |raised: &&Raised| raised.reach.iter().any(|at| partitions.find(&at.chain) == Some(chain));

@@ -2,10 +2,11 @@
 
 use super::{
     Detector, Finding,
+    decide::{Facts, Glance},
     history::{AsOf, History, Moment, Reach},
     judging::Work,
-    kept::{self, Kept},
     markers::MarkNames,
+    memory::Memory,
     partitions::Partitions,
     rule::Rule,
     ruleset::RuleSet,
@@ -16,9 +17,12 @@ use super::{
 };
 use crate::{event::Value, position::ChainId};
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 /// The remembered record that answers.
@@ -34,9 +38,10 @@ pub(super) struct Seen {
     pub offset: i64,
     /// Of a finding: what stands behind it.
     pub reach: Option<Reach>,
-    selectors: Arc<[Selector]>,
-    values: Arc<[Kept]>,
-    count: usize,
+    /// What is remembered of it.
+    pub memory: Arc<Memory>,
+    /// How many there were, with it.
+    pub count: usize,
 }
 
 /// What one marker says.
@@ -70,10 +75,9 @@ impl Marks {
                 seen = history.and_then(|history| history.before(of, |chain| partitions.id(chain))).and_then(
                     |(moment, count)| {
                         let age = record.time.saturating_sub(moment.time);
-                        let (selectors, values) = (marker.selectors.clone(), moment.values.clone());
                         let (time, at, offset) = (moment.time, moment.chain, moment.offset);
                         let (chain, reach) = (partitions.id(at)?, moment.reach.clone());
-                        Some((age, Seen { time, chain, at, offset, reach, selectors, values, count }))
+                        Some((age, Seen { time, chain, at, offset, reach, memory: moment.memory.clone(), count }))
                     },
                 );
                 lost = seen.is_none() && state.was_pushed_out(number, &name);
@@ -81,6 +85,12 @@ impl Marks {
             Sighting { name: marker.name.clone(), seen, lost }
         });
         Self(Some(Arc::new((sightings.collect(), AtomicU32::new(0)))))
+    }
+
+    /// What the marker of this place says.
+    pub fn glance(&self, place: usize) -> Option<Glance<'_>> {
+        let (age, seen) = self.0.as_ref()?.0.get(place)?.seen.as_ref()?;
+        Some(Glance { age: *age, time: seen.time, count: seen.count, memory: &seen.memory })
     }
 
     /// The view of a marker; `None` if the rule has none of this name.
@@ -139,7 +149,7 @@ impl MarkView {
 
     /// A field of the remembered record.
     pub fn value(&self, selector: &Selector) -> Value<'_> {
-        self.seen().map_or(Value::Null, |(_, seen)| kept::find(&seen.selectors, &seen.values, selector))
+        self.seen().map_or(Value::Null, |(_, seen)| seen.memory.get(selector))
     }
 
     /// Seconds, whole where they are.
@@ -191,6 +201,36 @@ pub(super) fn look_back(
 }
 
 impl Detector {
+    /// Whether `decide` says no to a record that waited, for certain: most do, and nothing need be copied for it.
+    pub(super) fn refuses(&mut self, rule: &Rule, number: u32, record: &Owned) -> bool {
+        let Some(decide) = rule.decide.as_ref().filter(|_| self.raiser.trace.is_none()) else { return false };
+        let subject = record.subject();
+        let name = RefCell::new(std::mem::take(&mut self.key));
+        let (state, partitions) = (&self.state, &self.partitions);
+        let look = |place: usize| {
+            let marker = rule.markers.get(place)?;
+            let mut name = name.borrow_mut();
+            if !marker.name_for(place, &subject, &mut name) {
+                return None;
+            }
+            let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
+            let history = state.find(number, &name)?.history.as_deref()?;
+            let (moment, count) = history.before(of, |chain| partitions.id(chain))?;
+            let (age, memory) = (record.time.saturating_sub(moment.time), &*moment.memory);
+            Some(Glance { age, time: moment.time, count, memory })
+        };
+        let refused = decide.refuses(&Facts::new(record, look, &[]));
+        self.key = name.into_inner();
+        if refused
+            && let Some(counters) =
+                self.raiser.counters.get_mut(number as usize).filter(|counters| !counters.told.disabled)
+        {
+            counters.told.gated += 1;
+            counters.succeeded();
+        }
+        refused
+    }
+
     /// What the markers of a rule say about a record.
     pub(super) fn look_back(&self, rule: &Rule, number: u32, record: &Owned) -> (Marks, bool) {
         look_back(rule, number, record, &self.state, (&self.partitions, &self.saver))
@@ -219,12 +259,19 @@ impl Detector {
             self.refresh_key(rule, &mut key);
             if let Some(history) = &mut key.history {
                 let subject = work.subject;
-                let values = marker.values(subject);
+                let memory =
+                    work.memory.get_or_insert_with(|| Memory::of(subject, rules.remembered(), self.state.memories()));
                 let reach = match subject.what {
                     What::Finding(found) => Some(found.reach.clone()),
                     _ => None,
                 };
-                let moment = Moment { time: subject.time, chain: work.chain, offset: subject.offset, values, reach };
+                let moment = Moment {
+                    time: subject.time,
+                    chain: work.chain,
+                    offset: subject.offset,
+                    memory: memory.clone(),
+                    reach,
+                };
                 history.insert(moment, |chain| self.partitions.id(chain));
                 self.saver.contributed(&mut key.tracks, *at, work.chain, subject.offset);
             }

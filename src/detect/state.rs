@@ -6,9 +6,14 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{feed::Behind, finding::Deferred, history::History, save::Tracks, waiting::Pending, window::Window};
+use super::{feed::Behind, finding::Deferred, history::History, save::Tracks, window::Window};
 use ahash::RandomState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 /// Classes of keys: class n holds keys with 2^n events and more.
 const CLASSES: usize = 16;
@@ -52,15 +57,18 @@ pub(super) struct Dirty {
     pub records: Vec<Deferred>,
 }
 
+/// The canonical bytes of a key's values. Most are a tenant and a name.
+pub(super) type Name = SmallVec<[u8; 56]>;
+
 /// What is known of one key of one rule.
 #[derive(Debug)]
 pub(super) struct Key {
     /// The rule.
     pub rule: u32,
     /// Canonical bytes of the key's values.
-    pub name: Box<[u8]>,
+    pub name: Name,
     /// Events, for rules that count.
-    pub window: Option<Window>,
+    pub window: Option<Box<Window>>,
     /// Findings raised and waiting, by bucket.
     pub marks: Vec<Mark>,
     /// Window ends to look at again.
@@ -69,8 +77,6 @@ pub(super) struct Key {
     pub behind: Option<Box<Behind>>,
     /// What a marker remembers of the key.
     pub history: Option<Box<History>>,
-    /// Events whose own judgement waits.
-    pub pending: Option<Box<Pending>>,
     /// Of a durable rule: what of it is written.
     pub tracks: Option<Box<Tracks>>,
     /// The detector's epoch when chains that went away were last taken out.
@@ -92,17 +98,11 @@ impl Key {
             dirty: None,
             behind: None,
             history: None,
-            pending: None,
             tracks: None,
             epoch,
             returned: false,
             until: i64::MAX,
         }
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.window.is_none() && self.marks.is_empty() && self.history.is_none() && self.pending.is_none()
     }
 
     fn bytes(&self) -> usize {
@@ -113,23 +113,21 @@ impl Key {
             .as_ref()
             .map_or(0, |dirty| size_of::<Dirty>() + dirty.records.capacity() * size_of::<Deferred>() + 32);
         size_of::<Self>()
-            + self.name.len()
-            + self.window.as_ref().map_or(0, |window| window.bytes() + 64)
+            + if self.name.spilled() { self.name.capacity() + 16 } else { 0 }
+            + self.window.as_ref().map_or(0, |window| size_of::<Window>() + window.bytes() + 64)
             + self.marks.capacity() * size_of::<Mark>()
             + self.marks.iter().map(|mark| size_of_val(&*mark.chains)).sum::<usize>()
             + marks
             + dirty
             + self.behind.as_ref().map_or(0, |behind| behind.bytes())
             + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
-            + self.pending.as_ref().map_or(0, |pending| size_of::<Pending>() + pending.bytes())
             + self.tracks.as_ref().map_or(0, |tracks| tracks.bytes())
             + 48
     }
 
     fn class(&self) -> usize {
         let remembered = self.history.as_ref().map_or(0, |history| history.weight());
-        let waiting = self.pending.as_ref().map_or(0, |pending| pending.len());
-        let events = self.window.as_ref().map_or(1, Window::len).max(remembered).max(waiting).max(1);
+        let events = self.window.as_ref().map_or(1, |window| window.len()).max(remembered).max(1);
         let events = events + usize::from(self.returned);
         (events.ilog2() as usize).min(CLASSES - 1)
     }
@@ -154,6 +152,8 @@ pub(super) struct State {
     /// (most recent, longest ago) of each class.
     lists: [(u32, u32); CLASSES],
     key_bytes: usize,
+    /// Bytes of what is remembered of records, for all keys.
+    memories: Arc<AtomicUsize>,
     ghosts: Ghosts,
     /// Keys pushed out so far.
     pub evicted: u64,
@@ -169,6 +169,7 @@ impl State {
             hasher,
             lists: [(NIL, NIL); CLASSES],
             key_bytes: 0,
+            memories: Arc::default(),
             ghosts: Ghosts::new(limit / 64),
             evicted: 0,
         }
@@ -176,7 +177,16 @@ impl State {
 
     /// Bytes that all keys take, with everything that finds them.
     pub fn bytes(&self) -> usize {
-        self.key_bytes + self.slots.capacity() * size_of::<Slot>() + self.table.allocation_size() + self.ghosts.bytes()
+        self.key_bytes
+            + self.memories.load(Relaxed)
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.table.allocation_size()
+            + self.ghosts.bytes()
+    }
+
+    /// Where bytes of what is remembered of records are counted.
+    pub fn memories(&self) -> &Arc<AtomicUsize> {
+        &self.memories
     }
 
     /// How many keys there are.
@@ -206,7 +216,10 @@ impl State {
     /// The slot of a key, by its name.
     pub fn slot_of(&self, rule: u32, name: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one((rule, name));
-        let same = |at: &u32| self.get(*at).is_some_and(|key| key.rule == rule && *key.name == *name);
+        let same = |at: &u32| {
+            let slot = self.slots.get(*at as usize).filter(|slot| slot.hash == hash);
+            slot.and_then(|slot| slot.key.as_ref()).is_some_and(|key| key.rule == rule && *key.name == *name)
+        };
         self.table.find(hash, same).copied()
     }
 

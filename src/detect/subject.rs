@@ -136,7 +136,7 @@ impl<'a> Subject<'a> {
     }
 
     /// What the selector finds.
-    pub fn get(&self, selector: &Selector) -> Value<'_> {
+    pub fn get(&self, selector: &Selector) -> Value<'a> {
         match (selector, self.what) {
             (Selector::Field(field), What::Event(event)) => event.get(*field),
             (Selector::Field(Field::time), What::Finding(_)) => Value::Micros(Micros(self.time)),

@@ -15,7 +15,7 @@ const LONGEST_COMPARED: usize = 256;
 const MICROS_PER_HOUR: f64 = 3.6e9;
 
 /// What has a place and a time.
-trait Somewhere {
+pub(super) trait Somewhere {
     fn number(&self, field: Field) -> Option<f64>;
     /// Microseconds since 1970.
     fn moment(&self) -> Option<i64>;
@@ -41,7 +41,7 @@ impl Somewhere for MarkView {
     }
 }
 
-fn number(value: Value<'_>) -> Option<f64> {
+pub(super) fn number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Double(number) => Some(number),
         _ => None,
@@ -61,12 +61,13 @@ fn kilometres((lat_a, long_a): (f64, f64), (lat_b, long_b): (f64, f64)) -> f64 {
     2.0 * RADIUS_KM * h.clamp(0.0, 1.0).sqrt().asin()
 }
 
-fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+/// Kilometres between the places of two events.
+pub(super) fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     Some(kilometres(place(a)?, place(b)?))
 }
 
-/// No time between two events is taken for a microsecond: very fast, and a number still.
-fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+/// Kilometres an hour between the places and times of two events. No time between them is taken for a microsecond: very fast, and a number still.
+pub(super) fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     let apart = a.moment()?.abs_diff(b.moment()?).max(1);
     Some(distance(a, b)? / (apart as f64 / MICROS_PER_HOUR))
 }
@@ -76,7 +77,7 @@ fn dynamic(number: Option<f64>) -> Dynamic {
 }
 
 /// How like two strings are: 1 if they are equal, 0 if they have nothing in common.
-fn similarity(a: &str, b: &str) -> f64 {
+pub(super) fn similarity(a: &str, b: &str) -> f64 {
     strsim::normalized_levenshtein(clip(a, LONGEST_COMPARED), clip(b, LONGEST_COMPARED))
 }
 

@@ -63,7 +63,7 @@ struct Reading<'a> {
 pub(super) fn check(ast: &AST, aggs: &[Agg]) -> Option<Note> {
     let decide = ast.iter_functions().find(|function| function.name == "decide" && function.params.len() == 2)?;
     let window = (*decide.params.get(1)?).to_owned();
-    let body = ast.clone_functions_only_filtered(|_, _, _, name, arity| name == "decide" && arity == 2);
+    let body = super::lint::only(ast, "decide", 2);
     let mut statements: Vec<Stmt> = Vec::new();
     body.walk(&mut |path| {
         if let [ASTNode::Stmt(statement)] = path {

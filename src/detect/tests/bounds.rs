@@ -186,7 +186,7 @@ fn costs_are_measured_with_the_clock_that_is_given() {
         static TICKS: AtomicU64 = AtomicU64::new(0);
         TICKS.fetch_add(10, Ordering::Relaxed)
     }
-    let mut bench = each("fn decide(e, w) { false }");
+    let mut bench = each("fn decide(e, w) { e.user.len() < 0 }");
     bench.logons(one_each(300));
     assert_eq!(bench.detector.rule_stats()[0].script_nanos, 0);
     bench.detector.measure_with(clock);

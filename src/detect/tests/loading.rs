@@ -330,6 +330,9 @@ fn each_mistake_about_markers_is_named_at_its_line() {
     ] {
         assert!(now(absence).iter().any(|problem| problem.contains("absence without `wait`")), "{absence}");
     }
+    let told = rule(marker, "e.mark(\"ok\").age < 60").replacen(", wait: \"10s\"", "", 1);
+    let told = format!("{told}\nfn severity(e, w) {{ if e.mark(\"ok\").missing {{ HIGH }} else {{ LOW }} }}");
+    assert_eq!(problems(&told), Vec::<String>::new(), "how bad it is may be known better later");
     let windowed = with_when("activity == LOGON").replacen("dedup", "wait: \"5s\", dedup", 1);
     assert!(problems(&windowed)[0].contains("with a `window`, use `settle`"));
     let many: String =

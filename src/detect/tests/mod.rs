@@ -1,6 +1,7 @@
 //! Tests of detection as a whole. Rules are small ones written for the case; the shipped ones have tests of their own.
 
 mod bounds;
+mod decide;
 mod durable;
 mod exceptions;
 mod explain;
