@@ -214,8 +214,8 @@ pub(super) fn functions(ast: &AST, window: &[&str]) -> Vec<Note> {
     notes
 }
 
-/// The function of this name and so many parameters, alone. (`clone_functions_only_filtered` of Rhai 1.27 does not look at
-/// its filter.)
+/// The function of this name and so many parameters, alone. (`clone_functions_only_filtered` of Rhai 1.27 does not look
+/// at its filter.)
 pub(super) fn only(ast: &AST, name: &str, arity: usize) -> AST {
     let mut one = ast.clone_functions_only();
     one.retain_functions(|_, _, other, params| other == name && params == arity);

@@ -66,7 +66,8 @@ pub(super) fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     Some(kilometres(place(a)?, place(b)?))
 }
 
-/// Kilometres an hour between the places and times of two events. No time between them is taken for a microsecond: very fast, and a number still.
+/// Kilometres an hour between the places and times of two events. No time between them is taken for a microsecond:
+/// very fast, and a number still.
 pub(super) fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
     let apart = a.moment()?.abs_diff(b.moment()?).max(1);
     Some(distance(a, b)? / (apart as f64 / MICROS_PER_HOUR))

@@ -119,7 +119,8 @@ proptest! {
         let wait = if waits { "wait: \"30s\"," } else { "" };
         let text = format!(
             "marker(\"m\", #{{ when: outcome == SUCCESS, key: [user], ttl: \"1h\" }});
-             rule(\"D-1\", #{{ name: \"n\", severity: LOW, when: activity == LOGON, key: [user], {wait} dedup: \"5m\" }});
+             rule(\"D-1\", #{{ name: \"n\", severity: LOW, when: activity == LOGON, key: [user],
+                 {wait} dedup: \"5m\" }});
              fn decide(e, w) {{ let s = e.mark(\"m\"); let far = distance_km(e, s); {body} }}"
         );
         // some are refused when they are loaded, for a reason
