@@ -22,7 +22,8 @@ pub mod wire;
 use clap::{Parser, Subcommand, ValueEnum};
 use exit::Failure;
 use std::{
-    io::{ErrorKind, Write},
+    fs::File,
+    io::{BufRead, BufReader, ErrorKind, Write},
     process::ExitCode,
 };
 
@@ -119,6 +120,15 @@ pub fn main() -> ExitCode {
 /// Logging of commands that end by themselves: warnings only, unless asked for more.
 fn quiet(logging: &Logging) -> Result<(), Failure> {
     logging.start(false, "warn")
+}
+
+/// Lines of input: a file, or stdin for `-`.
+pub fn lines_of(name: &str) -> Result<Box<dyn BufRead>, Failure> {
+    if name == "-" {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let file = File::open(name).map_err(|e| Failure::usage(format!("reading {name}: {e}")))?;
+    Ok(Box::new(BufReader::new(file)))
 }
 
 /// Writes a result to stdout in one piece. A reader that has had enough (`| head`) is no failure.

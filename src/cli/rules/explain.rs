@@ -5,6 +5,7 @@ use crate::{
     backtest,
     cli::{
         exit::{self, Failure},
+        lines_of,
         mapping::MappingArgs,
         print,
     },
@@ -16,14 +17,7 @@ use crate::{
     record::Outcome,
 };
 use serde_json::{Map, Value, json};
-use std::{
-    fmt::Write,
-    fs::File,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
 
 /// Text or lines of JSON are handed over when there is so much of it.
 const PIECE: usize = 64 * 1024;
@@ -75,7 +69,7 @@ pub(super) fn explain(args: &Args) -> Result<u8, Failure> {
     let mut explainer = Explainer::new(rules.clone(), limits);
     let (mut chains, mut now) = (Vec::new(), i64::MIN);
     for (place, name) in (0..).zip(&args.files) {
-        let mut reader = open(name)?;
+        let mut reader = lines_of(name)?;
         let reading = args.mapping.reading(&mut reader)?;
         let mut lines = backtest::lines(reader, name, place, &reading)?;
         chains.push(lines.chain().clone());
@@ -91,14 +85,6 @@ pub(super) fn explain(args: &Args) -> Result<u8, Failure> {
     let rest = explainer.finish(&chains, now.saturating_add(horizon).saturating_add(AFTER));
     told.finish(&rest)?;
     Ok(exit::GOOD)
-}
-
-fn open(name: &str) -> Result<Box<dyn BufRead>, Failure> {
-    if name == "-" {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
-    }
-    let file = File::open(name).map_err(|e| Failure::usage(format!("reading {name}: {e}")))?;
-    Ok(Box::new(BufReader::new(file)))
 }
 
 /// What one rule did over all.

@@ -5,6 +5,7 @@ use crate::{
     backtest::{self, Record},
     cli::{
         exit::{self, Failure},
+        lines_of,
         mapping::MappingArgs,
         print,
     },
@@ -13,12 +14,7 @@ use crate::{
     record::{Outcome, Rejection},
 };
 use serde_json::{Map, Value, json};
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    fs::File,
-    io::{BufRead, BufReader},
-};
+use std::{collections::BTreeMap, fmt::Write};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +51,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
-    let mut reader = open(&args.file)?;
+    let mut reader = lines_of(&args.file)?;
     let reading = args.mapping.reading(&mut reader)?;
     let mapping = args.mapping.file()?;
     let mut lines = backtest::lines(reader, &args.file, 0, &reading)?;
@@ -82,14 +78,6 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     }
     print(&out)?;
     Ok(exit::GOOD)
-}
-
-fn open(name: &str) -> Result<Box<dyn BufRead>, Failure> {
-    if name == "-" {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
-    }
-    let file = File::open(name).map_err(|e| Failure::usage(format!("reading {name}: {e}")))?;
-    Ok(Box::new(BufReader::new(file)))
 }
 
 /// A field as text; none if it is not set. What could drive a terminal is escaped.
