@@ -11,7 +11,6 @@ mod keycloak;
 mod language;
 mod openssh;
 mod samples;
-mod vendors;
 
 use authseal::{
     artifact::File,
