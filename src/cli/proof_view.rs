@@ -4,7 +4,7 @@ use super::{check_proof::advice, exit};
 use crate::{
     event::{AuthEvent, Field, FieldType, Value as FieldValue},
     fault::Fault,
-    proof::{self, Proven, Statement},
+    proof::{Proven, Statement},
     record::{GapCause, TimestampType},
     segment::{LeafKind, SealedRecord},
 };
@@ -95,7 +95,7 @@ pub(super) fn text(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> St
 /// Where the record stands, who signed it, and where that is logged.
 fn place(statement: &Statement, out: &mut String) {
     let m = &statement.manifest;
-    let row = |out: &mut String, name: &str, text: String| drop(writeln!(out, "{name:<10} {text}"));
+    let row = |out: &mut String, name: &str, text: String| out.push_str(&format!("{name:<10} {text}\n"));
     let c = &m.chain;
     let to = statement.to();
     let offsets = match to - statement.record.offset {
@@ -126,7 +126,7 @@ fn place(statement: &Statement, out: &mut String) {
 
 /// What the record says, and what Kafka delivered.
 fn contents(record: &SealedRecord, out: &mut String) {
-    let row = |out: &mut String, name: &str, text: String| drop(writeln!(out, "  {name:<17} {text}"));
+    let row = |out: &mut String, name: &str, text: String| out.push_str(&format!("  {name:<17} {text}\n"));
     if let Some(event) = &record.event {
         out.push_str("\nWhat the record says\n");
         for field in Field::ALL {
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_proof_has_an_advice() {
-        for code in proof::code::ALL {
+        for code in crate::proof::code::ALL {
             assert!(advice(&Fault::new(code, "")).ends_with('.'));
         }
     }

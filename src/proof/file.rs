@@ -1,5 +1,5 @@
-//! The file: c2sp.org/tlog-proof@v1, or, of a record that is not in the log yet, a form of ours that cannot be taken for
-//! one.
+//! The file: c2sp.org/tlog-proof@v1, or, of a record that is not in the log yet, a form of ours that cannot be taken
+//! for one.
 
 use super::{
     Part, code,

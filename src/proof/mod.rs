@@ -1,8 +1,8 @@
 //! One record, or one gap, proven by one file: no store, no network, and nothing of any other record (docs/format.md).
 //!
 //! ```text
-//! record ── path ──▶ root of its segment ── in ──▶ manifest, signed by a seal key ── path ──▶ checkpoint, signed by the log
-//! └────────────────── extra, re-derived from the entry ─────────────────────────┘└──── c2sp.org/tlog-proof@v1 ────┘
+//! record ── path ──▶ root of its segment ── in ──▶ manifest, signed by a seal key ── path ──▶ checkpoint, signed
+//! └─────────────── extra, re-derived from the entry ────────────────────────────┘└─ c2sp.org/tlog-proof@v1 ─┘
 //! ```
 //!
 //! [`Proof`] is the file, [`Part`] what travels in its `extra`, [`check`] what makes a [`Proven`] of it. What `extra`

@@ -1,5 +1,5 @@
-//! Makes proofs: finds the segment that holds a position, the entry of the log that is its manifest, and puts what leads
-//! from the one to the other into one file. It reads, and never writes.
+//! Makes proofs: finds the segment that holds a position, the entry of the log that is its manifest, and puts what
+//! leads from the one to the other into one file. It reads, and never writes.
 //!
 //! | file | owns |
 //! |---|---|
