@@ -195,7 +195,7 @@ class Log:
             match = re.fullmatch(r"log/batches/(\d{12})", name, re.ASCII)
             if match:
                 numbers[int(match[1])] = name
-            elif name.startswith("log/batches/"):
+            elif not name.startswith("log/tile/") and name != "log/checkpoint":
                 self.found(name, Fault("unexpected_object"))
         if not numbers:
             self.found("log/batches/", Fault("log_missing"))
