@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 use authseal::{
+    digest::Digest,
     merkle,
     note::{Signer, Verifiers},
     tlog::{Batch, Checkpoint, tiles},
@@ -175,4 +176,59 @@ fn keys_and_notes_go_both_ways() {
     assert!(Checkpoint::open(changed.as_bytes(), &keys, "example.com/log").is_err());
     let batch = fs::read(golden("log-1/log/batches/000000000000")).unwrap();
     assert!(Batch::open(&batch, &keys, "example.com/golden").is_err());
+}
+
+/// Every way in which a proof can be wrong that the published vectors of transparency-dev/merkle have, and the proof.
+fn variants(proof: &[Digest], other: Digest) -> Vec<Vec<Digest>> {
+    let mut all = vec![proof.to_vec(), Vec::new(), [proof, &[other]].concat(), [&[other], proof].concat()];
+    for at in 0..proof.len() {
+        let mut changed = proof.to_vec();
+        changed[at].0[at % 32] ^= 8;
+        all.extend([changed, proof[at + 1..].to_vec(), proof[..at].to_vec()]);
+        let mut turned = proof.to_vec();
+        turned.rotate_left(at);
+        all.push(turned);
+    }
+    all
+}
+
+#[test]
+fn both_accept_and_refuse_the_same_proofs_of_all_trees_up_to_33_leaves() {
+    let theirs = |hashes: &[Digest]| hashes.iter().map(|hash| Hash(hash.0)).collect::<Vec<_>>();
+    let leaves: Vec<Digest> = (0..33_u8).map(|n| Digest::leaf(&[n])).collect();
+    let (mut good, mut bad) = (0, 0);
+    let mut compare = |ours: bool, theirs: bool, what: &str| {
+        assert_eq!(ours, theirs, "{what}");
+        if ours { good += 1 } else { bad += 1 }
+    };
+    for size in 1..=leaves.len() as u64 {
+        let tree = &leaves[..size as usize];
+        let root = merkle::root(tree);
+        for index in 0..size {
+            let (leaf, proof) = (tree[index as usize], merkle::inclusion_proof(tree, index as usize).unwrap());
+            for variant in variants(&proof, root) {
+                for (index, size) in
+                    [(index, size), (index ^ 1, size), (index, size + 1), (size, size), (index / 2, size)]
+                {
+                    let ours = merkle::verify_inclusion(index, size, leaf, &variant, &root);
+                    let check = tlog_tiles::check_record(&theirs(&variant), size, Hash(root.0), index, Hash(leaf.0));
+                    compare(ours, check.is_ok(), &format!("leaf {index} of {size}"));
+                }
+            }
+        }
+        for old in 1..=size {
+            let (was, proof) =
+                (merkle::root(&leaves[..old as usize]), merkle::consistency_proof(tree, old as usize).unwrap());
+            for variant in variants(&proof, root) {
+                for (old, size, was) in
+                    [(old, size, was), (old, size, root), (old + 1, size, was), (old, size + 1, was)]
+                {
+                    let ours = merkle::verify_consistency(old, size, &was, &root, &variant);
+                    let check = tlog_tiles::check_tree(&theirs(&variant), size, Hash(root.0), old, Hash(was.0));
+                    compare(ours, check.is_ok(), &format!("{old} of {size}"));
+                }
+            }
+        }
+    }
+    assert!(good > 1000 && bad > 50_000, "{good} {bad}");
 }

@@ -69,7 +69,9 @@ class Store:
         return path.read_bytes()
 
     def verify(self):
-        paths = (path for path in self.root.rglob("*") if path.is_symlink() or not path.is_dir())
+        # a folder where an object should be is one that is not right
+        object_like = lambda path: path.is_symlink() or not path.is_dir() or path.suffix == ".avro"
+        paths = (path for path in self.root.rglob("*") if object_like(path))
         keys = sorted(path.relative_to(self.root).as_posix() for path in paths)
         for key in keys:
             if key in ("chains", "artifacts", "log"):
