@@ -60,8 +60,9 @@
 //!    `tests/tamper` and, for the log under races and crashes, by `tests/log_race.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
 //!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
-//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log. Held
-//!    by `tests/format` and by `tests/independent/`, verifiers in other languages that share no code with this one.
+//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log, and
+//!    one record is proven by one file ([`proof`]). Held by `tests/format`, by `tests/third_party.rs`, and by
+//!    `tests/independent/`, verifiers in other languages that share no code with this one.
 
 pub mod artifact;
 pub mod audit;

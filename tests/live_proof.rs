@@ -146,7 +146,7 @@ fn forged() -> Vec<Vec<u8>> {
         files.push(edit(&|p| p.part.leaf = u64::MAX));
         files.push(edit(&|p| p.part.path.push(Digest::of(b"x"))));
         files.push(edit(&|p| p.outer.as_mut().unwrap().index = u64::MAX));
-        files.push(edit(&|p| drop(p.outer.as_mut().unwrap().path.pop())));
+        files.push(edit(&|p| p.outer.as_mut().unwrap().path.truncate(2)));
     }
     files
 }

@@ -87,6 +87,9 @@ pub(super) fn advice(fault: &Fault) -> &'static str {
         SIGNATURE | LOG_SIGNATURE | NOTE_FORM | LOG_FORM => {
             "What is signed was changed after it was signed, or never was. Ask for the proof again, at its source."
         }
+        proof::code::PENDING => {
+            "Ask for it again: what is sealed is logged within a minute. --pending is content with this one."
+        }
         proof::code::FORM => {
             "The file is damaged, or is no proof. Ask for it again; it may not be edited, or re-wrapped."
         }

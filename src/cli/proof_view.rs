@@ -16,10 +16,13 @@ use std::{fmt::Write, path::Path};
 /// Bytes of a key, header or value that are shown in text; `--json` has all.
 const SHOWN: usize = 2048;
 
+/// What a proof of a record does not show, and what one of a gap does not.
+const OF_RECORD: &str = "That the record is true. It shows which bytes Kafka delivered at this place, as holders of \
+                         the named key sealed them; whoever holds that key can seal anything.";
+const OF_GAP: &str = "Why nothing was delivered, beyond doubt. It shows what the sealing machine saw and concluded, \
+                      as holders of the named key sealed it; whoever holds that key can seal anything.";
 /// What no proof of this form shows.
-const LIMITS: [&str; 4] = [
-    "That the record is true. It shows which bytes Kafka delivered at this place, as holders of the named key sealed \
-     them; whoever holds that key can seal anything.",
+const LIMITS: [&str; 3] = [
     "The time beyond doubt: it is what the clock of the sealing machine said. No time stamp authority was asked here.",
     "That everybody was shown the same log: no witness's signature was checked here.",
     "Anything of other records: what else is in the store, and whether it is whole, is for `authseal verify` to say.",
@@ -80,16 +83,42 @@ pub(super) fn text(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> St
             let log = proven.statement.log.is_some();
             let _ = writeln!(out, "{}: {file} proves", if log { "PROVEN" } else { "SEALED, NOT LOGGED" });
             let _ = writeln!(out, "  {}\n", headline(&proven.statement));
+            if let Some(fault) = lacking(code) {
+                let _ = writeln!(out, "{fault}\n{}\n", advice(&fault));
+            }
             place(&proven.statement, &mut out);
             contents(&proven.statement.record, &mut out);
             out.push_str("\nWhat this does not show\n");
             for limit in limits(proven) {
-                let _ = writeln!(out, "  - {limit}");
+                wrapped(&limit, &mut out);
             }
         }
     }
     let _ = writeln!(out, "\nexit code {code}");
     out
+}
+
+/// A point of a list, in lines of about a hundred characters.
+fn wrapped(text: &str, out: &mut String) {
+    let mut width = usize::MAX;
+    for word in text.split(' ') {
+        let (start, length) = if width == usize::MAX { ("  - ", 0) } else { ("\n    ", word.chars().count()) };
+        if width == usize::MAX || width + length > 100 {
+            out.push_str(start);
+            width = 4;
+        } else {
+            out.push(' ');
+        }
+        out.push_str(word);
+        width += word.chars().count() + 1;
+    }
+    out.push('\n');
+}
+
+/// What a proof lacks that holds, and is not enough.
+fn lacking(code: u8) -> Option<Fault> {
+    let detail = "the record was not in the log when this proof was made, and that it is was asked for";
+    (code == exit::INCOMPLETE).then(|| Fault::new(crate::proof::code::PENDING, detail))
 }
 
 /// Where the record stands, who signed it, and where that is logged.
@@ -166,7 +195,8 @@ fn contents(record: &SealedRecord, out: &mut String) {
 }
 
 fn limits(proven: &Proven) -> Vec<String> {
-    let mut limits: Vec<String> = LIMITS.iter().map(|limit| (*limit).to_owned()).collect();
+    let first = if proven.statement.record.gap.is_some() { OF_GAP } else { OF_RECORD };
+    let mut limits: Vec<String> = [first].iter().chain(&LIMITS).map(|limit| (*limit).to_owned()).collect();
     if proven.statement.log.is_none() {
         limits.insert(0, NOT_LOGGED.to_owned());
     }
@@ -285,7 +315,7 @@ fn field_text(event: &AuthEvent, field: Field) -> Option<String> {
 
 /// Text of others: what could drive a terminal, or pass for a row of ours, is escaped.
 fn quoted(text: &str) -> String {
-    match text.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
+    match text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
         true => format!("{text:?}"),
         false => text.to_owned(),
     }
@@ -318,7 +348,11 @@ mod tests {
 
     #[test]
     fn hostile_text_stays_in_its_row() {
-        assert_eq!(quoted("mia"), "mia");
+        assert_eq!((quoted("mia"), quoted("")), ("mia".into(), "\"\"".into()));
+        let mut out = String::new();
+        wrapped(&"word ".repeat(60), &mut out);
+        assert!(out.starts_with("  - word word") && out.lines().count() == 4, "{out}");
+        assert!(out.lines().all(|line| line.chars().count() <= 110), "{out}");
         for text in ["a\nexit code 0", "\u{1b}[2J", "\u{202e}rtl", "a b", "é"] {
             let quoted = quoted(text);
             assert!(quoted.starts_with('"') && !quoted.contains(['\n', '\u{1b}', '\u{202e}']), "{quoted}");

@@ -153,7 +153,14 @@ impl Args {
 /// The only record of an event id, or why there is none.
 fn one_of(id: &str, events: Events) -> Result<Position, Failure> {
     let failed = |message: String| Failure { code: exit::FAILED, message };
+    for segment in &events.distrusted {
+        eprintln!("warning: not looked through: {segment}");
+    }
     match &events.positions[..] {
+        [] if !events.distrusted.is_empty() => {
+            let message = format!("no event of id {id:?} was found, and segments that may have held it are broken");
+            Err(Failure { code: exit::TAMPERED, message })
+        }
         [] => {
             let segments = events.segments;
             Err(failed(format!("no event of id {id:?} is sealed here: {segments} segments were looked through")))

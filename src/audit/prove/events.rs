@@ -4,7 +4,7 @@
 use super::{manifest_at, read_listed};
 use crate::{
     audit::{Progress, findings::Findings, inventory, inventory::PAGE, read::Reader},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     layout,
     note::Verifiers,
     position::{ChainId, Position},
@@ -25,13 +25,16 @@ pub struct Events {
     pub positions: Vec<Position>,
     /// How many there are.
     pub count: u64,
-    /// Segments that were read.
+    /// Segments that were looked through.
     pub segments: u64,
+    /// What is wrong with segments that were not, because they are not what was sealed; at most a hundred.
+    pub distrusted: Vec<String>,
 }
 
 /// Looks through everything that is sealed for events whose `event_id` is `id`. At most `jobs` segments are in memory.
 ///
-/// `Kind::Tampered`: a segment is not what was sealed, so that nobody can say what was in it.
+/// A segment that is not what was sealed is told in [`Events::distrusted`]: nobody can say what was in it. The error
+/// is that the store is away.
 pub async fn find_events(
     store: Arc<dyn Store>,
     keys: &Verifiers,
@@ -45,7 +48,16 @@ pub async fn find_events(
     reader.progress.chains.store(chains.len() as u64, Relaxed);
     let (mut events, mut looking) = (Events::default(), JoinSet::new());
     let mut take = |done: Result<Result<Vec<Position>>, tokio::task::JoinError>| {
-        let found = done.map_err(|e| Error::bug("looking through a segment ended early").caused_by(e))??;
+        let done = done.map_err(|e| Error::bug("looking through a segment ended early").caused_by(e))?;
+        let found = match done {
+            Err(e) if matches!(e.kind(), Kind::Tampered | Kind::Data) => {
+                events.distrusted.push(e.to_string());
+                events.distrusted.sort();
+                events.distrusted.truncate(TOLD);
+                return Ok(());
+            }
+            done => done?,
+        };
         events.segments += 1;
         events.count += found.len() as u64;
         events.positions.extend(found);

@@ -145,10 +145,7 @@ mod tests {
     #[test]
     fn a_share_is_never_beyond_the_whole_by_rounding() {
         assert_eq!((share(0, 10, 100), share(5, 10, 100), share(9, 10, 100)), (0, 50, 90));
-        assert_eq!(
-            (share(1, 0, 7), share(-1, 10, 7), share(i64::MAX, 1, 7)),
-            (7, 0, u64::MAX.min(share(i64::MAX, 1, 7)))
-        );
+        assert_eq!((share(1, 0, 7), share(-1, 10, 7), share(i64::MAX, 1, 7)), (7, 0, 7));
     }
 
     #[tokio::test]
