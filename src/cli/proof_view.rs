@@ -214,7 +214,7 @@ pub(super) fn json(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> Va
         (Ok(proven), _) if proven.statement.log.is_none() => "pending",
         (Ok(_), _) => "proven",
     };
-    let fault = checked.as_ref().err().map(
+    let fault = checked.as_ref().err().cloned().or_else(|| lacking(code)).as_ref().map(
         |fault| json!({ "code": fault.code, "offset": fault.offset, "detail": fault.detail, "advice": advice(fault) }),
     );
     json!({
