@@ -24,8 +24,8 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
-//!    [`detect`], [`sigma`].
+//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`proof`],
+//!    [`decode`], [`detect`], [`sigma`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
@@ -44,8 +44,9 @@
 //! 6. [`ingest`]: the write path. Begin with `engine`, the loop; `lane` is one partition; `plan` decides.
 //! 7. [`log`]: what is sealed enters the transparency log, whose formats are in [`tlog`].
 //! 8. [`audit`]: the read path. It shares formats with ingest, and nothing else.
-//! 9. [`backtest`]: rules over what was sealed.
-//! 10. [`sigma`]: other people's rules, made into ours.
+//! 9. [`proof`]: one record in one file, which needs neither the store nor a network.
+//! 10. [`backtest`]: rules over what was sealed.
+//! 11. [`sigma`]: other people's rules, made into ours.
 //!
 //! # Four promises
 //!
@@ -59,8 +60,9 @@
 //!    `tests/tamper` and, for the log under races and crashes, by `tests/log_race.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
 //!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
-//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log. Held
-//!    by `tests/format` and by `tests/independent/`, verifiers in other languages that share no code with this one.
+//! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log, and
+//!    one record is proven by one file ([`proof`]). Held by `tests/format`, by `tests/third_party.rs`, and by
+//!    `tests/independent/`, verifiers in other languages that share no code with this one.
 
 pub mod artifact;
 pub mod audit;
@@ -85,6 +87,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod note;
 pub mod position;
+pub mod proof;
 pub mod publish;
 pub mod record;
 pub mod retention;

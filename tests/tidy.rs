@@ -27,6 +27,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "manifest",
             "merkle",
             "note",
+            "proof",
             "segment",
             "sigma",
             "store_info",

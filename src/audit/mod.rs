@@ -6,6 +6,8 @@
 //!                           └─ examine (one segment, on a blocking thread)
 //! ```
 //!
+//! [`prove`] takes one record out, with what proves it.
+//!
 //! [`verify`] answers four questions (`docs/verify.md`): is what lies there what was sealed, is it all there, is it
 //! recent, is it locked. Whatever it cannot tell is a failure, never a pass.
 
@@ -16,6 +18,7 @@ mod examine;
 mod findings;
 mod inventory;
 mod logged;
+pub mod prove;
 mod read;
 mod report;
 mod text;

@@ -213,7 +213,7 @@ pub(super) fn ago(now: i64, then: i64) -> String {
     format!("{} ({when})", time(then))
 }
 
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |t| format!("{t:.0}"))
 }
 

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Nothing is coloured and no progress is drawn unless a person looks.
 
 pub mod chain;
+pub mod check_proof;
 pub mod config;
 pub mod cost;
 pub mod dead_letters;
@@ -11,6 +12,8 @@ pub mod exit;
 pub mod keys;
 mod letters_select;
 mod mapping;
+mod proof_view;
+pub mod prove;
 mod reload;
 pub mod rules;
 pub mod rules_import;
@@ -71,6 +74,10 @@ enum Command {
     Demo(demo::Args),
     /// Check sealed evidence: is it what was sealed, all of it, recent, locked
     Verify(verify::Args),
+    /// Write one file that proves one record, or that an offset held none
+    Prove(prove::Args),
+    /// Check such a file, without store and network
+    CheckProof(check_proof::Args),
     /// Make and show the keys that sign the evidence
     Keys(keys::Args),
     /// Write, check, test, explain, backtest, list and import rules
@@ -98,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::serve(&args, &cli.logging, wire::ingest),
         Command::Demo(args) => quiet(&cli.logging).and_then(|()| demo::main(args)),
         Command::Verify(args) => quiet(&cli.logging).and_then(|()| verify::main(&args)),
+        Command::Prove(args) => quiet(&cli.logging).and_then(|()| prove::main(&args)),
+        Command::CheckProof(args) => quiet(&cli.logging).and_then(|()| check_proof::main(&args)),
         Command::Keys(args) => quiet(&cli.logging).and_then(|()| keys::main(args)),
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
         Command::Schemas(args) => quiet(&cli.logging).and_then(|()| schemas::main(args)),

@@ -133,7 +133,7 @@ pub(crate) fn verifiers(keys: &[String]) -> Result<Verifiers, Failure> {
 }
 
 /// Shows how far the audit is, where somebody looks.
-async fn draw(progress: Arc<Progress>) {
+pub(crate) async fn draw(progress: Arc<Progress>) {
     if !std::io::stderr().is_terminal() {
         return;
     }

@@ -30,17 +30,27 @@ pub fn open(bytes: &[u8], keys: &Verifiers) -> Result<Opened, Fault> {
     Ok(opened)
 }
 
+/// The manifest of a stored object, and who signed it. Nothing else in the object is looked at.
+pub fn open_header(bytes: &[u8], keys: &Verifiers) -> Result<Opened, Fault> {
+    signed(&Container::parse(bytes)?, keys)
+}
+
 /// The note of an object, opened, and the manifest in it.
 pub fn signed(container: &Container<'_>, keys: &Verifiers) -> Result<Opened, Fault> {
+    open_note(container.note, keys)
+}
+
+/// A signed manifest by itself, as it stands in an object or in a proof.
+pub fn open_note(note: &[u8], keys: &Verifiers) -> Result<Opened, Fault> {
     let refused = |refused| match refused {
         Refused::Form(what) => Fault::new(code::NOTE_FORM, format!("authseal.manifest is no signed note: {what}")),
         Refused::Unknown => Fault::new(code::UNKNOWN_KEY, "none of the given keys signed it"),
         Refused::Signature(id) => Fault::new(code::SIGNATURE, format!("the signature of key {id} is wrong")),
     };
-    if note::split(container.note).map_err(refused)?.lines.len() != 1 {
+    if note::split(note).map_err(refused)?.lines.len() != 1 {
         return Err(Fault::new(code::NOTE_FORM, "it has more than one signature"));
     }
-    let note = keys.open(container.note).map_err(refused)?;
+    let note = keys.open(note).map_err(refused)?;
     let [signature] = &note.signatures[..] else { return Err(refused(Refused::Unknown)) };
     let manifest = Manifest::parse(note.text)?;
     if signature.name != seal_key_name(&manifest.origin) {

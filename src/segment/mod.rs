@@ -28,7 +28,7 @@ mod without;
 
 pub use crate::fault::Fault;
 pub use build::SegmentBuilder;
-pub use check::open;
+pub use check::{open, open_header, open_note};
 pub use diagnose::{Diagnosis, diagnose};
 pub use encode::event as encode_event;
 pub use leaf::LeafKind;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     avro::Cursor,
+    digest::Digest,
     fault::{Fault, code},
     note,
 };
@@ -38,6 +39,11 @@ impl Leaf {
         self.facts.to
     }
 
+    /// SHA-256(0x00 ‖ its bytes).
+    pub fn hash(&self) -> Digest {
+        Digest::leaf(&self.bytes)
+    }
+
     /// What it stands for.
     pub fn kind(&self) -> LeafKind {
         self.facts.kind
@@ -47,6 +53,19 @@ impl Leaf {
     pub fn record(&self) -> Result<SealedRecord, Fault> {
         let at = self.facts.offset;
         typed::decode(&self.plan, &self.bytes).map_err(|e| Fault::at(code::LEAF_FORM, at, e.to_string()))
+    }
+}
+
+/// A leaf that came without its segment, as in a proof: `bytes` must be the one canonical encoding of a record by the
+/// `avro.schema` bytes `schema`, and nothing more. Whether it was sealed is for a root to say.
+pub fn leaf(schema: &[u8], bytes: Bytes) -> Result<Leaf, Fault> {
+    let plan = Plan::of(schema)?;
+    let wrong = |what: String| Fault::new(code::LEAF_FORM, what);
+    let mut cursor = Cursor::strict(&bytes);
+    let facts = leaf::check(&plan, &mut cursor).map_err(|e| wrong(e.to_string()))?;
+    match cursor.rest().is_empty() {
+        true => Ok(Leaf { bytes, facts, plan }),
+        false => Err(wrong("bytes are left over behind the record".into())),
     }
 }
 
@@ -87,6 +106,16 @@ impl<'a> Records<'a> {
     pub fn manifest_line(&self) -> Result<&'a str, Fault> {
         let wrong = |_| Fault::new(code::NOTE_FORM, "authseal.manifest is no signed note");
         note::split(self.container.note).map(|parts| parts.text).map_err(wrong)
+    }
+
+    /// The signed note in the header, unverified.
+    pub fn note(&self) -> &'a [u8] {
+        self.container.note
+    }
+
+    /// The `avro.schema` bytes, unverified.
+    pub fn schema(&self) -> &'a [u8] {
+        self.container.schema
     }
 
     fn advance(&mut self) -> Result<Option<Leaf>, Fault> {

@@ -65,8 +65,8 @@ impl Checkpoint {
     }
 }
 
-/// A number without sign and leading zeros.
-fn decimal(text: &str) -> Option<u64> {
+/// A number in decimal, without sign and leading zeros: the one spelling in checkpoints and proofs.
+pub fn decimal(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|c| c.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     digits.then(|| text.parse().ok()).flatten()
 }

@@ -1,9 +1,10 @@
 """Verifies a directory store of authseal, by docs/format.md alone: no code of authseal is involved.
 
-usage: verify_store.py STORE VERIFIER-KEYS-FILE
+usage: verify_store.py STORE VERIFIER-KEYS-FILE [NOW]
 
-Prints one line of JSON and exits with 0 (good), 10 (tampered), 11 (incomplete) or 2 (usage). What it needs is in
-requirements.txt.
+With a key of the log (one whose name does not end in /seal) there must be a log. NOW, in milliseconds since 1970, is
+what the merge delay is measured against; without it, the clock. Prints one line of JSON and exits with 0 (good), 10
+(tampered), 11 (incomplete) or 2 (usage). What it needs is in requirements.txt.
 """
 import base64
 import collections
@@ -12,13 +13,16 @@ import json
 import pathlib
 import re
 import sys
+import time
 
+from log import Log
 from segment import CAUSES, STORE, Fault, is_name, is_origin, must, parse_line, read_keys, unbase64, verify_segment
 
 # what makes a store incomplete; everything else that is found makes it tampered
 INCOMPLETE = {
     "missing_segment", "offsets_gap", "offsets_before_start", "artifact_missing", "store_json_missing", "chain_missing",
-    "incarnation_missing", "no_chains", "gap_lost", "gap_unexplained",
+    "incarnation_missing", "no_chains", "gap_lost", "gap_unexplained", "log_missing", "log_key_missing",
+    "log_batch_missing", "log_truncated", "log_checkpoint_missing", "log_tile_missing", "removed", "unlogged",
 }
 
 
@@ -40,8 +44,8 @@ def follows(before, m):
 
 
 class Store:
-    def __init__(self, root, keys):
-        self.root, self.keys = root, keys
+    def __init__(self, root, keys, now):
+        self.root, self.keys, self.now = root, keys, now
         self.faults, self.totals = [], collections.Counter()
 
     def found(self, key, fault):
@@ -65,9 +69,16 @@ class Store:
         return path.read_bytes()
 
     def verify(self):
-        paths = (path for path in self.root.rglob("*") if path.is_symlink() or not path.is_dir())
+        # a folder where an object should be is one that is not right
+        object_like = lambda path: path.is_symlink() or not path.is_dir() or path.suffix == ".avro"
+        paths = (path for path in self.root.rglob("*") if object_like(path))
         keys = sorted(path.relative_to(self.root).as_posix() for path in paths)
-        origin = self.store_json(keys)
+        for key in keys:
+            if key in ("chains", "artifacts", "log"):
+                self.missing(key, "unexpected_object", "no folder, or a link to one")
+        info = self.store_json(keys)
+        origin = info and info["origin"]
+        self.logged, self.due = self.log(keys, origin), self.now - (info["merge_delay"] if info else 60_000)
         artifacts = {key.removeprefix("artifacts/") for key in keys if key.startswith("artifacts/")}
         self.artifacts(artifacts)
         pattern = re.compile(r"chains/([^/]+)/([^/]+)/(\d{5})/(\d{4})/(\d{12})\.avro", re.ASCII)
@@ -82,6 +93,9 @@ class Store:
         if not chains:
             self.missing("chains/", "no_chains", "")
         heads = {chain: self.chain(origin, chain, chains[chain], artifacts) for chain in sorted(chains)}
+        for chain, hashes in self.logged or []:
+            if chain not in chains:
+                self.missing("chains/", "removed", f"{chain}: {len(hashes)} segments")
         self.across(heads)
         self.totals["chains"] = len(chains)
 
@@ -95,7 +109,22 @@ class Store:
             good = info["format"] == "authseal/store@1" and is_origin(info["origin"]) and info["layout"] == 1
             if not good or info["merge_delay"] <= 0 or info["created"] < 0:
                 self.missing("store.json", form, "values")
-        return info and info["origin"]
+        return info
+
+    def log(self, names, origin):
+        """The chains as the log has them: pairs of chain and hashes; None without a log, or if it cannot be read."""
+        wanted = sorted({name for name, _ in self.keys if not name.endswith("/seal")})
+        if not any(name.startswith("log/") for name in names):
+            if wanted:
+                self.missing("log/", "log_missing", "")
+            return None
+        if not wanted:
+            self.missing("log/", "log_key_missing", "")
+            return None
+        log = Log(names, self.read, self.found, self.keys, origin or wanted[0])
+        log.verify()
+        self.log_is_whole = log.whole
+        return list(log.chains.items())
 
     def artifacts(self, names):
         for name in sorted(names):
@@ -113,6 +142,9 @@ class Store:
         wanted = {"cluster": cluster, "topic": topic, "partition": partition, "incarnation": incarnation}
         before = first = None
         whole = True
+        logged = dict(self.logged).get(chain, []) if self.logged is not None else None
+        if logged and len(logged) > max(segments) + 1:
+            self.missing(segments[max(segments)], "removed", f"{len(logged) - max(segments) - 1} after it")
         for sequence in range(max(segments) + 1):
             key = segments.get(sequence)
             if key is None:
@@ -140,6 +172,11 @@ class Store:
                 if m["offsets"]["from"] > 0:
                     self.missing(key, "offsets_before_start", str(m["offsets"]["from"]))
             self.count(key, m, artifacts)
+            if logged is not None and sequence < len(logged):
+                if logged[sequence] not in (None, digest):
+                    self.missing(key, "log_mismatch", "")
+            elif logged is not None and self.log_is_whole and m["times"]["sealed"] <= self.due:
+                self.missing(key, "unlogged", "")
             ids = dict(before[2]) if before else {}
             told = {name: m["broker"][name] for name in ("cluster_id", "topic_id")}
             ids.update((name, value) for name, value in told.items() if value is not None)
@@ -180,7 +217,7 @@ class Store:
 
 
 def main(arguments):
-    if len(arguments) != 2:
+    if len(arguments) not in (2, 3):
         print(__doc__, file=sys.stderr)
         return 2
     root = pathlib.Path(arguments[0])
@@ -192,7 +229,8 @@ def main(arguments):
     except (OSError, ValueError) as e:
         print(e, file=sys.stderr)
         return 2
-    store = Store(root, keys)
+    now = int(arguments[2]) if len(arguments) == 3 else time.time_ns() // 1_000_000
+    store = Store(root, keys, now)
     store.verify()
     codes = {fault["code"] for fault in store.faults}
     status = 10 if codes - INCOMPLETE else 11 if codes else 0

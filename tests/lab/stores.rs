@@ -32,13 +32,23 @@ pub struct Watched {
     inner: MemoryStore,
     reading: AtomicUsize,
     pub most: Arc<AtomicUsize>,
+    /// How often an object was read.
+    pub reads: AtomicUsize,
     pub forget: Vec<String>,
     pub limits: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Watched {
     pub fn new(inner: MemoryStore) -> Self {
-        Self { inner, reading: AtomicUsize::new(0), most: Arc::default(), forget: Vec::new(), limits: Arc::default() }
+        let reads = AtomicUsize::new(0);
+        Self {
+            inner,
+            reading: AtomicUsize::new(0),
+            most: Arc::default(),
+            reads,
+            forget: Vec::new(),
+            limits: Arc::default(),
+        }
     }
 }
 
@@ -51,6 +61,7 @@ impl Store for Watched {
         panic!("an audit never writes")
     }
     async fn read_oldest(&self, key: &str) -> Result<Option<Stored>> {
+        self.reads.fetch_add(1, Relaxed);
         let now = self.reading.fetch_add(1, Relaxed) + 1;
         self.most.fetch_max(now, Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;

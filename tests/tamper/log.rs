@@ -90,6 +90,7 @@ async fn harmed(name: &str, harm: impl AsyncFnOnce(&MemoryStore), exit: u8, expe
     let report = audit_of(&store, &keys(), |options| options.require_log = true).await;
     assert_eq!(failures(&report), expected, "{name}\n{report}");
     assert_eq!(report.exit_code(), exit, "{name}\n{report}");
+    independent::agrees_on(name, &store, &keys().text(), &report).await;
     report
 }
 

@@ -1,6 +1,8 @@
 // Reads the transparency log of a directory store with Go's sumdb/note and sumdb/tlog: no code of authseal is involved.
 //
-// usage: golog STORE VERIFIER-KEY
+// usage: golog STORE LOG-VERIFIER-KEY
+//
+//	golog proof FILE SEAL-VERIFIER-KEY LOG-VERIFIER-KEY
 //
 // Every batch must be a note that note.Open accepts, its root the tree hash of the entries up to it. The checkpoint
 // must open, tiles must authenticate against it, and each entry of each bundle must be proven by them, at its index.
@@ -74,7 +76,11 @@ type header struct {
 }
 
 func main() {
-	check(len(os.Args) == 3, "usage: golog STORE VERIFIER-KEY")
+	if len(os.Args) == 5 && os.Args[1] == "proof" {
+		proof(os.Args[2], os.Args[3], os.Args[4])
+		return
+	}
+	check(len(os.Args) == 3, "usage: golog STORE LOG-VERIFIER-KEY | golog proof FILE SEAL-VERIFIER-KEY LOG-VERIFIER-KEY")
 	log := filepath.Join(os.Args[1], "log")
 	verifier, err := note.NewVerifier(os.Args[2])
 	must(err)
