@@ -40,6 +40,9 @@ pub(super) struct Anchors {
     options: AnchorOptions,
     /// By size; several may say the same, or contradict each other.
     claims: BTreeMap<u64, Vec<Claim>>,
+    /// The objects that `witnessed` and `stamped` of the report come from.
+    witnessed_in: String,
+    stamped_in: String,
     report: AnchorReport,
 }
 
@@ -66,7 +69,7 @@ impl Anchors {
             && let Ok(checkpoint) = Checkpoint::open(&note, keys, origin)
         {
             // its root is compared anyway
-            cosigned.push(Kept { size: checkpoint.size, key: layout::CHECKPOINT.into(), note });
+            cosigned.insert(0, Kept { size: checkpoint.size, key: layout::CHECKPOINT.into(), note });
         }
         cosigned.sort_by_key(|kept| std::cmp::Reverse(kept.size));
         anchors.grade(&cosigned, findings);
@@ -156,6 +159,7 @@ impl Anchors {
                         && let Some(at) = grade.witnessed_at()
                     {
                         self.report.witnessed = Some(kept.size);
+                        self.witnessed_in.clone_from(&kept.key);
                         self.report.witnessed_at = i64::try_from(at.saturating_mul(1000)).ok();
                         let names = grade.cosignatures.iter().map(|c| format!("{}+{}", c.name, c.id));
                         self.report.cosigned_by = names.collect();
@@ -220,6 +224,7 @@ impl Anchors {
         match stamp.verify(authorities) {
             Ok(Stamped { time, authority, .. }) if self.report.stamped.is_none_or(|stamped| stamped < size) => {
                 self.report.stamped = Some(size);
+                self.stamped_in = layout::stamped_key(size);
                 (self.report.stamped_at, self.report.stamped_by) = (Some(time), Some(authority));
             }
             Ok(_) => {}
@@ -233,17 +238,17 @@ impl Anchors {
         let root = edge.root();
         for (size, _, key) in claims.into_iter().filter(|(_, claimed, _)| *claimed != root) {
             let detail = format!("its root of {size} entries is not the one that the batches give");
+            self.distrust(&key);
             findings.push(Finding::new("anchor_fork", Place::object(key), detail));
-            self.distrust(size);
         }
     }
 
     /// What was said of a log that is not this one does not count.
-    fn distrust(&mut self, size: u64) {
-        if self.report.witnessed == Some(size) {
+    fn distrust(&mut self, key: &str) {
+        if self.witnessed_in == key {
             (self.report.witnessed, self.report.witnessed_at) = (None, None);
         }
-        if self.report.stamped == Some(size) {
+        if self.stamped_in == key {
             (self.report.stamped, self.report.stamped_at, self.report.stamped_by) = (None, None, None);
         }
     }
@@ -258,8 +263,11 @@ impl Anchors {
                 findings.push(Finding::new("anchor_ahead", Place::object(key), detail));
             }
         }
-        for ahead in [self.report.witnessed, self.report.stamped].into_iter().flatten().filter(|at| *at > size) {
-            self.distrust(ahead);
+        if self.report.witnessed.is_some_and(|at| at > size) {
+            self.distrust(&self.witnessed_in.clone());
+        }
+        if self.report.stamped.is_some_and(|at| at > size) {
+            self.distrust(&self.stamped_in.clone());
         }
         let AnchorOptions { require_witnessed, require_stamped, .. } = self.options;
         let place = Place::object(layout::CHECKPOINT);

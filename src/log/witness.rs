@@ -318,6 +318,10 @@ async fn ask(
         match ask_once(settings, parts, checkpoint, note, at, old).await {
             Ok(Ok(cosignature)) => return (at, checkpoint.size, Ok(cosignature)),
             Err(failed) => return (at, old, Err(failed)),
+            Ok(Err(0)) if old == 0 => {
+                let words = "says that it has seen nothing, and does not take the first checkpoint".into();
+                return (at, old, Err(Failed { outcome: "invalid", words }));
+            }
             Ok(Err(other)) if other == old => {
                 let words = format!(
                     "has cosigned another log of {other} entries than this one: it was rewritten, or somebody with its \
