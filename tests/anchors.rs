@@ -1,6 +1,6 @@
-//! Witnesses and stamps over HTTP, with witnesses of our own that are honest, slow, confused or lie: what a quorum has
-//! signed is published and kept, nothing else ever is, the log goes on whatever they do, and `verify` says what all of it
-//! is worth. `live_anchors.rs` does the same with parties that are not ours.
+//! Witnesses and stamps over HTTP, with witnesses of our own that are honest, slow, confused or lie: what a
+//! quorum has signed is published and kept, nothing else ever is, the log goes on whatever they do, and `verify`
+//! says what all of it is worth. `live_anchors.rs` does the same with parties that are not ours.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should stop
 
 mod fakes;
@@ -76,6 +76,11 @@ impl Running {
     }
 
     fn start(&mut self) {
+        self.process = Some(self.process("test"));
+    }
+
+    /// A process of this name that extends the log.
+    fn process(&self, instance: &str) -> (oneshot::Sender<()>, JoinHandle<bool>) {
         let now = self.clock.clone();
         let queue = Queue::default();
         let parts = Parts {
@@ -91,12 +96,12 @@ impl Running {
         for text in ["main/auth/0/0", "main/auth/1/1", "main/logins/0/0"] {
             queue.opened(&lab::chain(text), Some(0));
         }
-        let writer = Writer { version: "0.1.0".into(), instance: "test".into() };
+        let writer = Writer { version: "0.1.0".into(), instance: instance.into() };
         let retention = RetentionPolicy { mode: LockMode::None, period: Duration::ZERO };
         let every = Duration::from_millis(20);
         let options = Options { every, anchors: self.anchors.clone(), ..Options::new(ORIGIN, writer, retention) };
         let (stop, stopped) = oneshot::channel();
-        self.process = Some((stop, tokio::spawn(run(parts, options, async move { drop(stopped.await) }))));
+        (stop, tokio::spawn(run(parts, options, async move { drop(stopped.await) })))
     }
 
     async fn stop(&mut self) {
@@ -166,7 +171,7 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
 
 fn witnessing(policy: Arc<Policy>) -> Anchors {
     let remote = Arc::new(Http::new().unwrap().with_patience(PATIENCE));
-    let pause = Duration::from_millis(50);
+    let pause = Duration::from_millis(5);
     let witnessing = Witnessing { pause, keep: Duration::ZERO, ..Witnessing::new(policy, remote) };
     Anchors { witnessing: Some(witnessing), stamping: None }
 }
@@ -240,7 +245,7 @@ async fn whatever_a_witness_answers_the_log_goes_on_and_nothing_false_is_publish
         (Mood::Status(500, "oops\u{1b}[31m"), "answers 500: oops [31m"),
         (Mood::Status(302, ""), "answers 302, which is no answer of a witness"),
         (Mood::Status(409, "soon\n"), "answers 409, which is no answer of a witness: soon"),
-        (Mood::Status(409, "999999\n"), "has cosigned a log of 999999 entries, and this checkpoint has"),
+        (Mood::Status(409, "999999\n"), "has cosigned a log of 999999 entries, and the one in this store has"),
         (Mood::Status(409, "0\n"), "says that it has seen nothing, and does not take the first checkpoint"),
         (Mood::Status(200, "<html>\n"), "its answer is not signature lines"),
         (Mood::Signs(other.text()), "a signature that does not fit this checkpoint"),
@@ -299,7 +304,8 @@ async fn a_log_that_was_rewritten_or_cut_off_contradicts_what_others_have_seen()
     lab.write(layout::CHECKPOINT, &checkpoint);
     assert_eq!(running.verify(believed.clone()).await.exit_code(), 0);
 
-    // rewritten with the log's own key: genuine batches, a genuine checkpoint, and a kept one that is of another log
+    // rewritten with the log's own key: genuine batches, a genuine checkpoint, and a kept one that is of another
+    // log
     let good = Checkpoint::open(&lab.read(&newest), &keys(), ORIGIN).unwrap();
     let forked = Checkpoint { root: authseal::digest::Digest::of(b"another history"), ..good.clone() };
     let bytes = lab.read(&newest);
@@ -341,8 +347,9 @@ async fn no_witness_signs_a_second_history_and_that_is_told() {
     let policy = policy(&[&fake], 1);
     let mut first = Running::new(witnessing(policy.clone())).await;
     first.minute().await;
-    let size = first.cosigned(1).await;
+    first.cosigned(1).await;
     first.stop().await;
+    let size = fake.asked().iter().filter(|asked| asked.status == 200).map(|asked| asked.size).max().unwrap();
     // the same key, the same witness, another store: at another minute, so that the entries are others
     let mut second = Running::new(witnessing(policy)).await;
     second.clock.fetch_add(3_600_000, Ordering::Relaxed);
@@ -356,6 +363,29 @@ async fn no_witness_signs_a_second_history_and_that_is_told() {
     second.stop().await;
     let (_, note) = second.checkpoint().await.unwrap();
     assert_eq!(note.matches('\u{2014}').count(), 1, "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_overtake_each_other_are_no_incident() {
+    let fake = Fake::new("one", 1, &log_key());
+    let mut running = Running::new(witnessing(policy(&[&fake], 1))).await;
+    let (stop, other) = running.process("other");
+    for _ in 0..20 {
+        running.minute().await;
+        let told = running.health.parts().get("witness:one").and_then(|part| part.warning.clone());
+        assert_eq!(told, None);
+    }
+    running.cosigned(1).await;
+    let _ = stop.send(());
+    other.await.unwrap();
+    running.stop().await;
+    let sizes: Vec<u64> = fake.asked().iter().filter(|asked| asked.status == 200).map(|asked| asked.size).collect();
+    assert!(sizes.is_sorted() && sizes.len() > 10, "{sizes:?}");
+    let believed = AnchorOptions {
+        policy: Some(running.anchors.witnessing.as_ref().unwrap().policy.clone()),
+        ..AnchorOptions::default()
+    };
+    assert_eq!(codes(&running.verify(believed).await), [""; 0]);
 }
 
 /// What an authority may answer instead of a stamp of what it was sent.

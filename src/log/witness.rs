@@ -46,10 +46,17 @@ struct Known {
     until: Option<Instant>,
 }
 
-/// What went wrong with a witness: the outcome for the metric, and words.
+/// What went wrong with a witness: the outcome for the metric, and words. Without words nothing is wrong with it.
 struct Failed {
     outcome: &'static str,
     words: String,
+}
+
+impl Failed {
+    /// Another instance was faster with a larger checkpoint: ours is of no use to anybody.
+    fn overtaken() -> Self {
+        Self { outcome: "behind", words: String::new() }
+    }
 }
 
 /// Asks witnesses, checkpoint by checkpoint.
@@ -178,9 +185,11 @@ impl Cosigning {
         let name = witness.name.clone();
         let outcome = failed.as_ref().map_or("cosigned", |failed| failed.outcome);
         metrics::counter!(telemetry::WITNESS_ANSWERS, "witness" => name.clone(), "outcome" => outcome).increment(1);
+        let is_overtaken = failed.as_ref().is_some_and(|failed| failed.words.is_empty());
         let word = failed.map(|failed| failed.words);
         match &word {
             None => (known.failures, known.until) = (0, None),
+            Some(_) if is_overtaken => known.until = Some(Instant::now() + self.settings.pause),
             Some(_) => {
                 let pause = self.settings.pause * 2_u32.pow(known.failures.min(DOUBLINGS));
                 known.failures = known.failures.saturating_add(1);
@@ -189,6 +198,9 @@ impl Cosigning {
         }
         if word.is_none() {
             metrics::gauge!(telemetry::WITNESS_SIZE, "witness" => name.clone()).set(checkpoint.size as f64);
+        }
+        if is_overtaken {
+            return;
         }
         if self.parts.health.warn(&format!("witness:{name}"), word.clone()) {
             match word {
@@ -330,9 +342,12 @@ async fn ask(
                 return (at, old, Err(Failed { outcome: "refused", words }));
             }
             Ok(Err(other)) if other > checkpoint.size => {
+                if in_store(parts, &checkpoint.origin).await.is_some_and(|there| there >= other) {
+                    return (at, other, Err(Failed::overtaken()));
+                }
                 let words = format!(
-                    "has cosigned a log of {other} entries, and this checkpoint has {}: another instance is \
-                    ahead, or the newest batches were removed",
+                    "has cosigned a log of {other} entries, and the one in this store has {}: the newest batches were \
+                     removed, or somebody else has its key",
                     checkpoint.size
                 );
                 return (at, other, Err(Failed { outcome: "behind", words }));
@@ -346,6 +361,12 @@ async fn ask(
     }
     let words = "says each time that it has seen another size: somebody else asks it at the same time".into();
     (at, old, Err(Failed { outcome: "failed", words }))
+}
+
+/// The size of the checkpoint in the store now, if it can be read.
+async fn in_store(parts: &Parts, origin: &str) -> Option<u64> {
+    let stored = parts.store.read_newest(layout::CHECKPOINT).await.ok()??;
+    Checkpoint::open(&stored.bytes, &parts.keys, origin).ok().map(|checkpoint| checkpoint.size)
 }
 
 /// One request. The inner error: it has seen a log of this size instead.

@@ -1,5 +1,5 @@
-//! Other parties on loopback: a server that answers what it is told to, and a witness (c2sp.org/tlog-witness) on it that
-//! is honest until it is told otherwise.
+//! Other parties on loopback: a server that answers what it is told to, and a witness (c2sp.org/tlog-witness) on
+//! it that is honest until it is told otherwise.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // each test uses its part
 
 use authseal::{

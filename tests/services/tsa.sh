@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Serves an RFC 3161 time-stamp authority on loopback (OpenSSL's `ts -reply` behind Python's HTTP server), in the foreground:
-# whoever starts it stops its process group.
+# whoever starts it stops it by its process id.
 #
 #   tests/services/tsa.sh FOLDER PORT
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Serves a witness that is not ours (c2sp.org/tlog-witness: Torchwood's litewitness, Go) on loopback, in the foreground: whoever
-# starts it stops its process group.
+# starts it stops it by its process id.
 #
 #   tests/services/witness.sh FOLDER PORT [LOG-VKEY …]
 #
