@@ -347,7 +347,9 @@ async fn no_witness_signs_a_second_history_and_that_is_told() {
     let policy = policy(&[&fake], 1);
     let mut first = Running::new(witnessing(policy.clone())).await;
     first.minute().await;
-    first.cosigned(1).await;
+    // more than the manifests, which are the same in both stores
+    let grown = first.minute().await;
+    until("a minute to be signed", async || (first.cosigned(1).await >= grown).then_some(())).await;
     first.stop().await;
     let size = fake.asked().iter().filter(|asked| asked.status == 200).map(|asked| asked.size).max().unwrap();
     // the same key, the same witness, another store: at another minute, so that the entries are others
@@ -380,7 +382,7 @@ async fn instances_that_overtake_each_other_are_no_incident() {
     other.await.unwrap();
     running.stop().await;
     let sizes: Vec<u64> = fake.asked().iter().filter(|asked| asked.status == 200).map(|asked| asked.size).collect();
-    assert!(sizes.is_sorted() && sizes.len() > 10, "{sizes:?}");
+    assert!(sizes.is_sorted() && sizes.len() > 2, "{sizes:?}");
     let believed = AnchorOptions {
         policy: Some(running.anchors.witnessing.as_ref().unwrap().policy.clone()),
         ..AnchorOptions::default()
