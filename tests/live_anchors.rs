@@ -154,7 +154,8 @@ fn a_real_witness_and_a_real_authority_sign_and_sealing_goes_on_without_them() {
         "origin = \"{ORIGIN}\"\n[kafka]\nbrokers = \"{}\"\n[[topics]]\nname = \"auth\"\nformat = \
          \"json\"\n[seal]\nkey_file = \"seal.key\"\nmax_age = \"1s\"\n[store]\nkind = \"dir\"\npath = \
          \"store\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[log]\nkey_file = \"log.key\"\npolicy_file = \"witnesses.policy\"\n[log.timestamps]\nurl = \
+         [http]\nlisten = \"127.0.0.1:0\"\n[log]\nkey_file = \"log.key\"\npolicy_file = \"witnesses.policy\"\n\
+         [log.timestamps]\nurl = \
          \"http://127.0.0.1:{tsa_port}/\"\ncertificates_file = \"tsa/ca.pem\"\nevery = \"1m\"\n",
         cluster.bootstrap_servers()
     );

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    error::Result,
+    error::{Error, Result},
     fault::code,
     layout,
     note::Verifiers,
@@ -46,6 +46,15 @@ pub(super) struct Anchors {
     report: AnchorReport,
 }
 
+/// Whose checkpoints they must be.
+struct Log<'a> {
+    keys: &'a Verifiers,
+    origin: &'a str,
+}
+
+/// What became of a kept checkpoint: not there, told as a finding, or good.
+type Opened = Option<Result<Kept, ()>>;
+
 /// A kept checkpoint that is signed by the log.
 struct Kept {
     size: u64,
@@ -64,7 +73,8 @@ impl Anchors {
         findings: &mut Findings,
     ) -> Result<Self> {
         let mut anchors = Self { options: options.clone(), ..Self::default() };
-        let mut cosigned = anchors.witnessed(reader, keys, origin, findings).await?;
+        let log = Log { keys, origin };
+        let mut cosigned = anchors.witnessed(reader, &log, findings).await?;
         if let Some(note) = note
             && let Ok(checkpoint) = Checkpoint::open(&note, keys, origin)
         {
@@ -73,18 +83,12 @@ impl Anchors {
         }
         cosigned.sort_by_key(|kept| std::cmp::Reverse(kept.size));
         anchors.grade(&cosigned, findings);
-        anchors.stamps(reader, keys, origin, findings).await?;
+        anchors.stamps(reader, &log, findings).await?;
         Ok(anchors)
     }
 
     /// The newest checkpoints that were kept with cosignatures.
-    async fn witnessed(
-        &mut self,
-        reader: &Reader,
-        keys: &Verifiers,
-        origin: &str,
-        findings: &mut Findings,
-    ) -> Result<Vec<Kept>> {
+    async fn witnessed(&mut self, reader: &Reader, log: &Log<'_>, findings: &mut Findings) -> Result<Vec<Kept>> {
         let mut newest = Vec::new();
         let mut after: Option<String> = None;
         loop {
@@ -105,35 +109,33 @@ impl Anchors {
             newest.drain(..newest.len().saturating_sub(WITNESSED));
         }
         let mut kept = Vec::new();
-        for (size, key) in newest {
-            kept.extend(self.open(reader, keys, origin, size, key, findings).await?.and_then(Result::ok));
+        let read = stream::iter(newest).map(async |(size, key)| {
+            let read = reader.read(&key).await;
+            read.map(|read| (size, key, read))
+        });
+        let read: Vec<_> = read.buffered(AHEAD).try_collect().await?;
+        for (size, key, read) in read {
+            kept.extend(self.open(log, size, key, read, findings).and_then(Result::ok));
         }
         Ok(kept)
     }
 
-    /// Reads a kept checkpoint; `None`: it is not there. What is wrong with it becomes a finding, and an error.
-    async fn open(
-        &mut self,
-        reader: &Reader,
-        keys: &Verifiers,
-        origin: &str,
-        size: u64,
-        key: String,
-        findings: &mut Findings,
-    ) -> Result<Option<Result<Kept, ()>>> {
+    /// Opens a kept checkpoint as it was read; `None`: it is not there. What is wrong with it becomes a finding, and an
+    /// error.
+    fn open(&mut self, log: &Log<'_>, size: u64, key: String, read: Read, findings: &mut Findings) -> Opened {
         let place = Place::object(&key);
-        let note = match reader.read(&key).await? {
+        let note = match read {
             Read::Found(stored) => stored.bytes,
-            Read::Absent => return Ok(None),
+            Read::Absent => return None,
             Read::Unreadable(e) => {
                 findings.push(Finding::new("unreadable", place, e.to_string()));
-                return Ok(Some(Err(())));
+                return Some(Err(()));
             }
         };
-        match Checkpoint::open(&note, keys, origin) {
+        match Checkpoint::open(&note, log.keys, log.origin) {
             Ok(checkpoint) if checkpoint.size == size => {
                 self.claims.entry(size).or_default().push((size, checkpoint.root, key.clone()));
-                return Ok(Some(Ok(Kept { size, key, note })));
+                return Some(Ok(Kept { size, key, note }));
             }
             Ok(checkpoint) => {
                 let detail = format!("it lies under {size}, and has {} entries", checkpoint.size);
@@ -141,7 +143,7 @@ impl Anchors {
             }
             Err(fault) => findings.push(Finding::new(fault.code, place, fault.detail)),
         }
-        Ok(Some(Err(())))
+        Some(Err(()))
     }
 
     /// Grades cosigned checkpoints, the largest first.
@@ -170,7 +172,7 @@ impl Anchors {
     }
 
     /// Reads every stamp.
-    async fn stamps(&mut self, reader: &Reader, keys: &Verifiers, origin: &str, findings: &mut Findings) -> Result<()> {
+    async fn stamps(&mut self, reader: &Reader, log: &Log<'_>, findings: &mut Findings) -> Result<()> {
         let mut after: Option<String> = None;
         loop {
             let page = reader.list(layout::STAMPS, after.as_deref(), PAGE).await?;
@@ -187,14 +189,15 @@ impl Anchors {
                     stamps.push((size, entry.key));
                 }
             }
-            let answers = stream::iter(stamps).map(async |(size, key)| {
-                let read = reader.read(&key).await;
-                read.map(|read| (size, key, read))
+            let pairs = stream::iter(stamps).map(async |(size, key)| {
+                let answer = reader.read(&key).await?;
+                let note = reader.read(&layout::stamped_key(size)).await?;
+                Ok::<_, Error>((size, key, answer, note))
             });
-            let answers: Vec<_> = answers.buffered(AHEAD).try_collect().await?;
-            for (size, key, read) in answers {
+            let pairs: Vec<_> = pairs.buffered(AHEAD).try_collect().await?;
+            for (size, key, answer, note) in pairs {
                 let place = Place::object(&key);
-                let answer = match read {
+                let answer = match answer {
                     Read::Found(stored) => stored.bytes,
                     Read::Absent => continue,
                     Read::Unreadable(e) => {
@@ -202,7 +205,7 @@ impl Anchors {
                         continue;
                     }
                 };
-                match self.open(reader, keys, origin, size, layout::stamped_key(size), findings).await? {
+                match self.open(log, size, layout::stamped_key(size), note, findings) {
                     Some(Ok(kept)) => self.stamp(size, &kept.note, &answer, place, findings),
                     Some(Err(())) => {}
                     None => {
