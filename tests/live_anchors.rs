@@ -151,7 +151,8 @@ fn a_real_witness_and_a_real_authority_sign_and_sealing_goes_on_without_them() {
     let policy = format!("log {log}\nwitness w1 {} http://127.0.0.1:{witness_port}\nquorum w1\n", key.trim());
     fs::write(dir.join("witnesses.policy"), policy).unwrap();
     let config = format!(
-        "origin = \"{ORIGIN}\"\n[kafka]\nbrokers = \"{}\"\n[[topics]]\nname = \"auth\"\nformat = \
+        "origin = \"{ORIGIN}\"\n[kafka]\nbrokers = \"{}\"\n[kafka.properties]\n\"session.timeout.ms\" = \
+         \"6000\"\n\"heartbeat.interval.ms\" = \"500\"\n[[topics]]\nname = \"auth\"\nformat = \
          \"json\"\n[seal]\nkey_file = \"seal.key\"\nmax_age = \"1s\"\n[store]\nkind = \"dir\"\npath = \
          \"store\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n[log]\nkey_file = \"log.key\"\npolicy_file = \"witnesses.policy\"\n\
