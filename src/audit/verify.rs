@@ -48,8 +48,8 @@ const WITHOUT_LOG: &[&str] = &[
 ];
 
 /// What a log says to one alone.
-const UNWITNESSED: &str = "This log is consistent with what this store shows. Whether somebody was shown \
-    another one is not known: no quorum of witnesses has cosigned it (--policy names those that you believe).";
+const UNWITNESSED: &str = "What is said here is consistent with what this store shows. Whether somebody was \
+    shown another one is not known: no quorum of witnesses has cosigned its log (--policy names those you believe).";
 
 /// What a log says that others have seen.
 const WITNESSED: &str = "What was logged after the checkpoint that the witnesses cosigned, they have not seen. \
