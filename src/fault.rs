@@ -131,4 +131,14 @@ codes! {
     LOG_ENTRY = "log_entry_form";
     /// The manifests of a chain do not stand in the log in the order of their sequences, without a hole, each once.
     LOG_ORDER = "log_order";
+    /// The signature of a witness that is known does not fit the checkpoint that it stands on.
+    COSIGNATURE = "cosignature";
+    /// A stamp is not an answer of RFC 3161 that grants one.
+    STAMP_FORM = "stamp_form";
+    /// A stamp is about something else than the checkpoint beside it.
+    STAMP_IMPRINT = "stamp_imprint";
+    /// The signature of a stamp does not fit.
+    STAMP_SIGNATURE = "stamp_signature";
+    /// The certificate of a stamp is not one for stamps, or leads to none that the verifier was given.
+    STAMP_UNTRUSTED = "stamp_untrusted";
 }

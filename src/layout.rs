@@ -20,6 +20,10 @@ pub const BATCHES: &str = "log/batches/";
 pub const TILES: &str = "log/tile/";
 /// The newest signed size and root of the log.
 pub const CHECKPOINT: &str = "log/checkpoint";
+/// What every checkpoint begins with that a quorum of witnesses has cosigned, and that was kept.
+pub const WITNESSED: &str = "log/witnessed/";
+/// What every checkpoint that was stamped begins with, and its stamp.
+pub const STAMPS: &str = "log/stamps/";
 /// Partitions are written with so many digits.
 const PARTITION_DIGITS: usize = 5;
 /// Incarnations are written with so many digits.
@@ -81,6 +85,37 @@ pub fn batch_key(number: u64) -> String {
 /// The number in a batch's key; `None` for any other key.
 pub fn parse_batch_key(key: &str) -> Option<u64> {
     digits(key.strip_prefix(BATCHES)?, SEQUENCE_DIGITS)
+}
+
+/// `log/witnessed/<size>`
+pub fn witnessed_key(size: u64) -> String {
+    format!("{WITNESSED}{size:0SEQUENCE_DIGITS$}")
+}
+
+/// The size in the key of a witnessed checkpoint; `None` for any other key.
+pub fn parse_witnessed_key(key: &str) -> Option<u64> {
+    digits(key.strip_prefix(WITNESSED)?, SEQUENCE_DIGITS)
+}
+
+/// `log/stamps/<size>.checkpoint`: what was stamped.
+pub fn stamped_key(size: u64) -> String {
+    format!("{STAMPS}{size:0SEQUENCE_DIGITS$}.checkpoint")
+}
+
+/// `log/stamps/<size>.tsr`: the stamp, as the authority answered.
+pub fn stamp_key(size: u64) -> String {
+    format!("{STAMPS}{size:0SEQUENCE_DIGITS$}.tsr")
+}
+
+/// The size in a key below `log/stamps/`, and whether it is the stamp; `None` for any other key.
+pub fn parse_stamp_key(key: &str) -> Option<(u64, bool)> {
+    let (size, kind) = key.strip_prefix(STAMPS)?.split_once('.')?;
+    let is_stamp = match kind {
+        "tsr" => true,
+        "checkpoint" => false,
+        _ => return None,
+    };
+    Some((digits(size, SEQUENCE_DIGITS)?, is_stamp))
 }
 
 /// What a tile holds.
@@ -198,6 +233,15 @@ mod tests {
         assert_eq!(parse_batch_key("log/batches/000000000041"), Some(41));
         for bad in ["log/batches/41", "log/batches/0000000000041", "log/batches/00000000004x", "log/checkpoint"] {
             assert_eq!(parse_batch_key(bad), None, "{bad}");
+        }
+        assert_eq!(parse_witnessed_key(&witnessed_key(41)), Some(41));
+        assert_eq!(witnessed_key(41), "log/witnessed/000000000041");
+        assert_eq!((stamp_key(41), stamped_key(7)).0, "log/stamps/000000000041.tsr");
+        assert_eq!(parse_stamp_key(&stamp_key(41)), Some((41, true)));
+        assert_eq!(parse_stamp_key(&stamped_key(41)), Some((41, false)));
+        for bad in ["log/stamps/41.tsr", "log/stamps/000000000041", "log/stamps/000000000041.tsr.x", "log/witnessed/41"]
+        {
+            assert_eq!((parse_stamp_key(bad), parse_witnessed_key(bad)), (None, None), "{bad}");
         }
         let hashes = |level, index, width| Tile { kind: TileKind::Hashes(level), index, width };
         for (tile, key) in [

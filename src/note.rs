@@ -17,7 +17,7 @@ pub const MAX_SIGNATURES: usize = 64;
 /// What a line of a signer's key file begins with.
 const PRIVATE: &str = "PRIVATE+KEY+";
 /// Begins a signature line: U+2014 and a space.
-const DASH: &str = "\u{2014} ";
+pub(crate) const DASH: &str = "\u{2014} ";
 
 /// The first four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +25,12 @@ pub struct KeyId(pub [u8; 4]);
 
 impl KeyId {
     fn of(name: &str, public: &[u8; 32]) -> Self {
-        let [a, b, c, d, ..] = Digest::of_parts(&[name.as_bytes(), &[b'\n', ED25519], public]).0;
+        Self::of_type(name, ED25519, public)
+    }
+
+    /// That of a key of another signature type: notes of a log carry cosignatures too.
+    pub(crate) fn of_type(name: &str, kind: u8, public: &[u8]) -> Self {
+        let [a, b, c, d, ..] = Digest::of_parts(&[name.as_bytes(), &[b'\n', kind], public]).0;
         Self([a, b, c, d])
     }
 }
@@ -275,7 +280,7 @@ fn signature_line(line: &str) -> Option<(&str, Vec<u8>)> {
 }
 
 /// `name+hash+keydata`: base64 may hold plus signs, so only the first two separate.
-fn split_key(text: &str) -> Option<(&str, KeyId, &str)> {
+pub(crate) fn split_key(text: &str) -> Option<(&str, KeyId, &str)> {
     let mut parts = text.splitn(3, '+');
     let (name, id, data) = (parts.next()?, parts.next()?, parts.next()?);
     let lower = id.len() == 8 && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));

@@ -139,6 +139,16 @@ metrics! {
         "Batches for which another instance was first: entered again behind it.";
     Counter LOG_ERRORS = "authseal_log_errors_total",
         "Turns in which the log could not be extended.";
+    Counter WITNESS_ANSWERS = "authseal_witness_answers_total",
+        "Answers of witnesses, by witness and outcome (cosigned, behind, refused, invalid, failed).";
+    Gauge WITNESS_SIZE = "authseal_witness_size",
+        "Entries of the newest checkpoint that a witness has cosigned for this process, by witness.";
+    Gauge LOG_WITNESSED_AGE = "authseal_log_witnessed_age_seconds",
+        "Time since a checkpoint was cosigned by a quorum of witnesses, or since the start.";
+    Counter STAMPS = "authseal_log_stamps_total",
+        "Stamps of checkpoints that were asked for, by outcome (stored, refused, failed).";
+    Gauge STAMP_AGE = "authseal_log_stamp_age_seconds",
+        "Age of the newest stamp in the store, or time since the start where there is none.";
     Gauge BUILD_INFO = "authseal_build_info",
         "1, with the version.";
     Gauge START_TIME = "process_start_time_seconds",

@@ -128,6 +128,8 @@ fn the_writer_may_do_what_it_does() {
         Request::new("s3:PutObjectRetention", segment).lock(30),
         put("artifacts/e3b0").create_only().lock(3650),
         put("log/batches/000000000000").create_only().lock(30),
+        put("log/stamps/000000000041.tsr").create_only().lock(30),
+        put("log/witnessed/000000000041").create_only().lock(30),
         put("store.json").create_only(),
         put("log/checkpoint"),
         put("log/tile/0/x001/067"),
@@ -143,7 +145,7 @@ fn the_writer_may_do_what_it_does() {
 #[test]
 fn nobody_may_do_what_an_attacker_would() {
     let put = |key| Request::new("s3:PutObject", key);
-    for key in ["chains/a", "artifacts/a", "log/batches/a"] {
+    for key in ["chains/a", "artifacts/a", "log/batches/a", "log/stamps/a", "log/witnessed/a"] {
         for (request, by) in [
             (put(key).lock(30), "NoReplacing"),
             (put(key).create_only(), "NoEvidenceWithoutALock"),

@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "tlog",
         ],
     ),
-    ("edges", &["publish", "source", "store"]),
+    ("edges", &["publish", "remote", "source", "store"]),
     ("workflows", &["audit", "backtest", "ingest", "log"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];

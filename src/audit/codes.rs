@@ -39,6 +39,8 @@ const MISSING: &str = "look for delete markers and in the storage's access log; 
     bytes prove themselves";
 const LOG: &str = "keep the object as evidence and restore it from a replica; find out from the storage's access log \
     who wrote it, and compare the log with checkpoints that were kept elsewhere";
+const STAMP: &str = "keep both objects as evidence and restore them from a replica; the log itself does not \
+    depend on them: have it stamped again, and find out from the storage's access log who wrote them";
 const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
     topic, and find out from the sources what these offsets held";
 
@@ -238,6 +240,49 @@ pub static CODES: &[Code] = &[
         Completeness,
         false,
         "the log was cut off behind your checkpoint: restore the batches and segments that were removed",
+    ),
+    code(
+        "cosignature",
+        Integrity,
+        false,
+        "somebody changed the checkpoint or the cosignature, or the policy names another key for this witness: compare \
+         with a copy, and ask the witness what it has seen of this log",
+    ),
+    code("stamp_form", Integrity, false, STAMP),
+    code("stamp_imprint", Integrity, false, STAMP),
+    code("stamp_signature", Integrity, false, STAMP),
+    notice(
+        "stamp_untrusted",
+        Integrity,
+        "give the certificate of the authority, or of who issued it, with --tsa-cert, if you believe it",
+    ),
+    code(
+        "anchor_fork",
+        Integrity,
+        false,
+        "the log was rewritten after others had seen it: the kept checkpoint is genuine, and so are the batches; find \
+         out who holds the log's key, and ask witnesses and holders of checkpoints which history they know",
+    ),
+    code(
+        "anchor_ahead",
+        Completeness,
+        false,
+        "the log was cut off behind a checkpoint that others had seen: restore the batches and segments that were \
+         removed",
+    ),
+    code(
+        "unwitnessed",
+        Completeness,
+        false,
+        "look at the readiness of the instances (parts `log:witnesses` and `witness:…`), and whether the policy given \
+         here is the one that they ask; without a quorum nothing shows that nobody was shown another log",
+    ),
+    code(
+        "unstamped",
+        Completeness,
+        false,
+        "look at the readiness of the instances (part `log:stamps`), and give the certificate of the authority with \
+         --tsa-cert; without a stamp nobody but the log itself says since when it exists",
     ),
     code("log_mismatch", Integrity, false, LINK),
     code("removed", Completeness, false, MISSING),

@@ -1,7 +1,7 @@
 //! Auditing: what anyone can check with the store and a public key alone. It reads, and never writes.
 //!
 //! ```text
-//! tlog ── what the log has ──┐
+//! tlog ── what the log has ──┐      (anchors ── who else has seen it)
 //! inventory ── chains ──▶ walk (one a chain, in sequence order) ──▶ cross (between chains) ──▶ Report
 //!                           └─ examine (one segment, on a blocking thread)
 //! ```
@@ -11,6 +11,7 @@
 //! [`verify`] answers four questions (`docs/verify.md`): is what lies there what was sealed, is it all there, is it
 //! recent, is it locked. Whatever it cannot tell is a failure, never a pass.
 
+mod anchors;
 mod artifacts;
 mod codes;
 mod cross;
@@ -29,11 +30,12 @@ mod walk;
 
 pub use codes::{CODES, Code};
 pub use report::{
-    Behind, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Range, Report, Severity, Totals,
-    Verdict, Verdicts, exit,
+    AnchorReport, Behind, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Range, Report,
+    Severity, Totals, Verdict, Verdicts, exit,
 };
 pub use verify::verify;
 
+use crate::tlog::{Policy, stamp::Authorities};
 use std::sync::{Arc, atomic::AtomicU64};
 
 /// Whether a chain that missed its `next_by` makes the audit fail. A copy that is checked months later is stale by
@@ -47,6 +49,19 @@ pub enum Freshness {
     Promised,
     /// Fail when the newest segment of a chain is older than so many milliseconds.
     MaxAge(i64),
+}
+
+/// Who is believed beside the log's key, and what is demanded of them.
+#[derive(Debug, Clone, Default)]
+pub struct AnchorOptions {
+    /// Which witnesses are believed, and which of them are enough. Without one nobody is.
+    pub policy: Option<Arc<Policy>>,
+    /// Whose stamps are believed. Without them the signatures of stamps are not looked at.
+    pub authorities: Option<Arc<Authorities>>,
+    /// A log that no quorum of the policy has cosigned is a failure.
+    pub require_witnessed: bool,
+    /// A log without a stamp by one of the authorities is a failure.
+    pub require_stamped: bool,
 }
 
 /// How to verify.
@@ -64,6 +79,8 @@ pub struct VerifyOptions {
     pub require_log: bool,
     /// A checkpoint that was kept elsewhere: the log must go on from it.
     pub checkpoint: Option<String>,
+    /// Who is believed beside the log's key, and what is demanded of them.
+    pub anchors: AnchorOptions,
     /// Where to count what is done, for a progress bar.
     pub progress: Option<Arc<Progress>>,
 }
@@ -79,6 +96,7 @@ impl VerifyOptions {
             max_findings: 1000,
             require_log: false,
             checkpoint: None,
+            anchors: AnchorOptions::default(),
             progress: None,
         }
     }

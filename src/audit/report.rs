@@ -357,6 +357,29 @@ pub struct LogReport {
     pub pending: u64,
     /// Segments that should be in the log, and are not.
     pub unlogged: u64,
+    /// Who else has seen it.
+    pub anchors: AnchorReport,
+}
+
+/// Who else has seen the log, as far as was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct AnchorReport {
+    /// `unwitnessed`, `witnessed`, `stamped`, `witnessed+stamped`.
+    pub grade: &'static str,
+    /// The largest size that a quorum of the policy has cosigned; null: none.
+    pub witnessed: Option<u64>,
+    /// When the last of these cosigned it, milliseconds since 1970.
+    pub witnessed_at: Option<i64>,
+    /// Who cosigned the newest cosigned checkpoint that was looked at, quorum or not: key name + id.
+    pub cosigned_by: Vec<String>,
+    /// The largest size that an authority which was given has stamped; null: none.
+    pub stamped: Option<u64>,
+    /// When it was stamped, milliseconds since 1970.
+    pub stamped_at: Option<i64>,
+    /// Who stamped it: the subject of its certificate.
+    pub stamped_by: Option<String>,
+    /// Stamps that are about a checkpoint of this log, whoever signed them.
+    pub stamps: u64,
 }
 
 /// How many findings there are, listed or not.

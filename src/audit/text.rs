@@ -1,6 +1,6 @@
 //! The report for people: short, in the order in which an auditor asks.
 
-use super::report::{Behind, ChainReport, Finding, Place, Report, Severity, Verdict};
+use super::report::{Behind, ChainReport, Finding, LogReport, Place, Report, Severity, Verdict};
 use std::fmt::{self, Display, Formatter};
 
 /// Chains listed in the text; `--json` has all.
@@ -43,6 +43,7 @@ fn head(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(root) = &log.root {
             writeln!(f, "         root {root}")?;
         }
+        anchors(log, report.now, f)?;
     }
     for (n, key) in report.keys.iter().enumerate() {
         writeln!(f, "{}{key}", if n == 0 { "keys     " } else { "         " })?;
@@ -75,6 +76,32 @@ fn head(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "         {} {cause}", counted(offsets, "offset"))?;
     }
     writeln!(f)
+}
+
+/// Who else has seen the log, and up to where.
+fn anchors(log: &LogReport, now: i64, f: &mut Formatter<'_>) -> fmt::Result {
+    let anchors = &log.anchors;
+    writeln!(f, "grade    {}", anchors.grade)?;
+    let up_to = |size: u64| match log.entries.saturating_sub(size) {
+        0 => "all of it".to_owned(),
+        after => format!("up to entry {}, {} later ones not yet", grouped(size), grouped(after)),
+    };
+    if let (Some(size), Some(at)) = (anchors.witnessed, anchors.witnessed_at) {
+        writeln!(f, "         witnessed {}, {}", up_to(size), ago(now, at))?;
+    }
+    for (n, by) in anchors.cosigned_by.iter().enumerate() {
+        let of_quorum = if anchors.witnessed.is_some() { "by" } else { "no quorum, only" };
+        writeln!(f, "         {} {by}", if n == 0 { of_quorum } else { "and" })?;
+    }
+    match (anchors.stamped, anchors.stamped_at, &anchors.stamped_by) {
+        (Some(size), Some(at), Some(by)) => {
+            writeln!(f, "         stamped {}, {}, by {by}", up_to(size), ago(now, at))
+        }
+        _ if anchors.stamps > 0 => {
+            writeln!(f, "         {}, by nobody who was given (--tsa-cert)", counted(anchors.stamps, "stamp"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn verdicts(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {

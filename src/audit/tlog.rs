@@ -4,11 +4,12 @@
 
 use super::{
     VerifyOptions,
+    anchors::Anchors,
     findings::Findings,
     inventory::{self, PAGE},
     logged::LoggedChain,
     read::{Read, Reader},
-    report::{Finding, LogReport, Place},
+    report::{AnchorReport, Finding, LogReport, Place},
     tiles::{Expected, TileChecker},
 };
 use crate::{
@@ -78,9 +79,10 @@ pub(super) async fn check(
         let usage = |fault: Fault| Error::config(format!("the checkpoint to compare with cannot be used: {fault}"));
         pinned = Some(opened.map_err(usage)?);
     }
-    let checkpoint = checkpoint(reader, keys, &origin, findings).await?;
+    let (checkpoint, note) = checkpoint(reader, keys, &origin, findings).await?;
+    let anchors = Anchors::read(reader, keys, &origin, note, &options.anchors, findings).await?;
     let tiles = TileChecker::new(reader.clone(), checkpoint.as_ref());
-    let mut walk = Walk::new(origin, checkpoint, pinned, tiles);
+    let mut walk = Walk::new(origin, checkpoint, pinned, anchors, tiles);
     walk.batches(reader, keys, findings).await?;
     walk.finish(findings).await.map(Some)
 }
@@ -91,11 +93,11 @@ async fn checkpoint(
     keys: &Verifiers,
     origin: &str,
     findings: &mut Findings,
-) -> Result<Option<Checkpoint>> {
+) -> Result<(Option<Checkpoint>, Option<Bytes>)> {
     let place = Place::object(layout::CHECKPOINT);
     match reader.read_newest(layout::CHECKPOINT).await? {
         Read::Found(stored) => match Checkpoint::open(&stored.bytes, keys, origin) {
-            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Ok(checkpoint) => return Ok((Some(checkpoint), Some(stored.bytes))),
             Err(fault) => findings.push(Finding::new(fault.code, place, fault.detail)),
         },
         Read::Absent => {
@@ -104,7 +106,7 @@ async fn checkpoint(
         }
         Read::Unreadable(e) => findings.push(Finding::new("unreadable", place, e.to_string())),
     }
-    Ok(None)
+    Ok((None, None))
 }
 
 /// What became of one batch.
@@ -128,12 +130,19 @@ struct Walk {
     chains: BTreeMap<ChainId, LoggedChain>,
     checkpoint: Option<Checkpoint>,
     pinned: Option<Checkpoint>,
+    anchors: Anchors,
     tiles: TileChecker,
     report: LogReport,
 }
 
 impl Walk {
-    fn new(origin: String, checkpoint: Option<Checkpoint>, pinned: Option<Checkpoint>, tiles: TileChecker) -> Self {
+    fn new(
+        origin: String,
+        checkpoint: Option<Checkpoint>,
+        pinned: Option<Checkpoint>,
+        anchors: Anchors,
+        tiles: TileChecker,
+    ) -> Self {
         let report = LogReport {
             batches: 0,
             entries: 0,
@@ -143,6 +152,7 @@ impl Walk {
             unknown: 0,
             pending: 0,
             unlogged: 0,
+            anchors: AnchorReport::default(),
         };
         Self {
             origin,
@@ -153,6 +163,7 @@ impl Walk {
             chains: BTreeMap::new(),
             checkpoint,
             pinned,
+            anchors,
             tiles,
             report,
         }
@@ -308,8 +319,9 @@ impl Walk {
     }
 
     /// Whether the tree, at the size of a checkpoint, is what the checkpoint says.
-    fn compare(&self, findings: &mut Vec<Finding>) {
+    fn compare(&mut self, findings: &mut Vec<Finding>) {
         let size = self.edge.size();
+        self.anchors.compare(&self.edge, findings);
         let differs = |checkpoint: &Option<Checkpoint>| {
             checkpoint.as_ref().filter(|c| c.size == size).is_some_and(|c| c.root != self.edge.root())
         };
@@ -341,6 +353,7 @@ impl Walk {
             let detail = format!("you hold a checkpoint of {claimed} entries, and the batches hold {size}");
             findings.push(Finding::new("checkpoint_ahead", Place::object(layout::batch_key(self.next)), detail));
         }
+        self.report.anchors = self.anchors.finish(size, self.whole, findings);
         if self.whole {
             for (tile, bytes) in self.edge.partials() {
                 self.tiles.partial(Expected { tile, bytes }, findings).await?;

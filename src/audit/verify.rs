@@ -34,7 +34,6 @@ use tokio::{
 
 /// What this version's verdict does not cover, whatever it says.
 const LIMITS: &[&str] = &[
-    "That nobody was shown another store than this one is not proven: it needs witnesses.",
     "Locks (retention, legal hold) are not read. Shadow versions and delete markers are looked for.",
     "It is proven that holders of the given keys sealed these bytes, not that Kafka held them: whoever holds a key can \
      seal anything.",
@@ -47,6 +46,14 @@ const WITHOUT_LOG: &[&str] = &[
     "A whole chain can be removed unseen if no other chain of its topic is there to tell how many partitions \
      there are.",
 ];
+
+/// What a log says to one alone.
+const UNWITNESSED: &str = "What is said here is consistent with what this store shows. Whether somebody was \
+    shown another one is not known: no quorum of witnesses has cosigned its log (--policy names those you believe).";
+
+/// What a log says that others have seen.
+const WITNESSED: &str = "What was logged after the checkpoint that the witnesses cosigned, they have not seen. \
+    Before it, another log could have been shown to somebody only with the help of a quorum of them.";
 
 /// What a log shows only to whoever remembers it.
 const WITHOUT_PIN: &[&str] = &[
@@ -99,6 +106,8 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         (Some(_), false) => WITHOUT_PIN,
         (Some(_), true) => &[],
     };
+    let is_witnessed = log.as_ref().is_some_and(|log| log.report.anchors.witnessed.is_some());
+    let seen = if is_witnessed { WITNESSED } else { UNWITNESSED };
     Ok(Report {
         format: "authseal/verify@1",
         version: env!("CARGO_PKG_VERSION"),
@@ -114,7 +123,7 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         chains,
         finding_counts: counts,
         findings,
-        limits: of_log.iter().chain(LIMITS).copied().collect(),
+        limits: of_log.iter().copied().chain([seen]).chain(LIMITS.iter().copied()).collect(),
     })
 }
 

@@ -110,6 +110,14 @@ fn connections(config: &Config) -> String {
         }
         None => Ok(()),
     };
+    if let Some(policy) = log.and_then(|log| log.policy.as_ref()) {
+        let asked = policy.witnesses().iter().filter_map(|w| Some(format!("{} ({})", w.name, w.url.as_ref()?)));
+        let _ = writeln!(text, "  witnesses         {}", asked.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(stamps) = log.and_then(|log| log.timestamps.as_ref()) {
+        let every = config::show_duration(stamps.every);
+        let _ = writeln!(text, "  time stamps       {}, every {every}", stamps.url);
+    }
     let _ = writeln!(text, "  would listen on   http://{}", config.http);
     text
 }

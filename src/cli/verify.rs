@@ -5,10 +5,11 @@ use super::{
     print,
 };
 use crate::{
-    audit::{self, Freshness, Progress, VerifyOptions},
+    audit::{self, AnchorOptions, Freshness, Progress, VerifyOptions},
     config::duration as parse_duration,
     note::Verifiers,
     store::{self, StoreSpec},
+    tlog::{Policy, stamp::Authorities},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -23,6 +24,7 @@ Examples:
   authseal verify ./authseal-demo/store --key ./authseal-demo/seal.vkey
   authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --fresh --json
   authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --checkpoint kept.checkpoint
+  authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --policy w.policy --require witnessed
   authseal verify 's3://evidence?endpoint=http://127.0.0.1:4566&region=us-east-1' --key seal.vkey
 
 A store is a folder or s3://BUCKET[/PREFIX]; behind a question mark: endpoint, region, path_style=true|false,
@@ -44,6 +46,15 @@ pub struct Args {
     /// A checkpoint that you kept: the log must go on from it
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// A policy (c2sp.org/tlog-policy): which witnesses you believe, and which of them are enough
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// PEM certificates of time-stamp authorities that you believe, or of who issued these; may be repeated
+    #[arg(long = "tsa-cert", value_name = "FILE")]
+    tsa_certs: Vec<PathBuf>,
+    /// Fail when the log has not this grade; may be repeated
+    #[arg(long, value_name = "GRADE", value_enum)]
+    require: Vec<Grade>,
     /// Fail when a chain has not kept its promise to be sealed again by now
     #[arg(long, conflicts_with = "max_age")]
     fresh: bool,
@@ -56,6 +67,15 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What can be demanded of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Grade {
+    /// A quorum of the witnesses of --policy has cosigned it
+    Witnessed,
+    /// An authority of --tsa-cert has stamped it
+    Stamped,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -102,13 +122,51 @@ impl Args {
             None if self.fresh => Freshness::Promised,
             None => Freshness::Tell,
         };
-        options.require_log = !self.log_keys.is_empty();
+        options.anchors = self.anchors()?;
+        options.require_log = !self.log_keys.is_empty() || !self.require.is_empty();
         if let Some(file) = &self.checkpoint {
             let read = std::fs::read_to_string(file);
             let cannot = |e| Failure::usage(format!("--checkpoint: {} cannot be read: {e}", file.display()));
             options.checkpoint = Some(read.map_err(cannot)?);
         }
         Ok(options)
+    }
+
+    /// Who is believed beside the log. What is demanded needs somebody who could give it.
+    fn anchors(&self) -> Result<AnchorOptions, Failure> {
+        let cannot =
+            |name: &str, file: &Path, e| Failure::usage(format!("{name}: {} cannot be read: {e}", file.display()));
+        let policy = match &self.policy {
+            None => None,
+            Some(file) => {
+                let bytes = std::fs::read(file).map_err(|e| cannot("--policy", file, e))?;
+                let policy = Policy::read(file.display(), &bytes);
+                Some(Arc::new(policy.map_err(|e| Failure::usage(e.context("--policy")))?))
+            }
+        };
+        let mut authorities: Option<Authorities> = None;
+        for file in &self.tsa_certs {
+            let pem = std::fs::read(file).map_err(|e| cannot("--tsa-cert", file, e))?;
+            let more = Authorities::parse(&pem).map_err(|e| e.context(format_args!("--tsa-cert: {}", file.display())));
+            let more = more.map_err(Failure::usage)?;
+            authorities = Some(match authorities {
+                Some(known) => known.and(more),
+                None => more,
+            });
+        }
+        let (witnessed, stamped) = (self.require.contains(&Grade::Witnessed), self.require.contains(&Grade::Stamped));
+        if witnessed && !policy.as_ref().is_some_and(|policy| policy.asks_for_witnesses()) {
+            return Err(Failure::usage("--require witnessed needs --policy with a quorum: who are the witnesses?"));
+        }
+        if stamped && authorities.is_none() {
+            return Err(Failure::usage("--require stamped needs --tsa-cert: whose stamps are believed?"));
+        }
+        Ok(AnchorOptions {
+            policy,
+            authorities: authorities.map(Arc::new),
+            require_witnessed: witnessed,
+            require_stamped: stamped,
+        })
     }
 }
 

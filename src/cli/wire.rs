@@ -7,7 +7,7 @@ use crate::{
         reload::{self, Lookback, Watcher},
         rules,
     },
-    config::{Config, Start},
+    config::{self, Config, Start, TransparencyLog},
     decode::{Decoder, Format},
     detect::{Limits, RuleSet},
     digest::hex,
@@ -25,6 +25,7 @@ use crate::{
         kafka::{KafkaPublisher, PublisherSettings},
         state::kafka::{KafkaStateLog, StateSettings},
     },
+    remote::{Http, Remote},
     source::kafka::{KafkaSettings, KafkaSource},
     store::{self, Store, StoreSpec, selftest},
 };
@@ -155,6 +156,7 @@ impl Logging {
         };
         let writer = Writer { version: env!("CARGO_PKG_VERSION").into(), instance: config.instance.clone() };
         let options = log::Options::new(&config.origin, writer, config.store.retention);
+        let options = log::Options { anchors: anchors(settings)?, ..options };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));
         tracing::info!(log = config.origin, topic = settings.checkpoint_topic, "what is sealed is entered in the log");
@@ -183,6 +185,24 @@ impl Logging {
             );
         }
     }
+}
+
+/// Who else is told of the log's checkpoints.
+fn anchors(settings: &TransparencyLog) -> Result<log::Anchors> {
+    if settings.policy.is_none() && settings.timestamps.is_none() {
+        return Ok(log::Anchors::default());
+    }
+    let remote: Arc<dyn Remote> = Arc::new(Http::new()?);
+    let witnessing = settings.policy.as_ref().map(|policy| {
+        tracing::info!(witnesses = policy.asked().len(), "checkpoints are sent to witnesses");
+        log::Witnessing::new(policy.clone(), remote.clone())
+    });
+    let stamping = settings.timestamps.as_ref().map(|stamps| {
+        tracing::info!(url = stamps.url, every = config::show_duration(stamps.every), "checkpoints are stamped");
+        let (authorities, every) = (stamps.authorities.clone(), stamps.every);
+        log::Stamping { url: stamps.url.clone(), authorities, every, remote: remote.clone() }
+    });
+    Ok(log::Anchors { witnessing, stamping })
 }
 
 /// Hands what is sealed to the log.

@@ -20,7 +20,7 @@ mod tree;
 mod units;
 
 pub use kafka::Kafka;
-pub use log::{Log, TransparencyLog};
+pub use log::{Log, Timestamps, TransparencyLog};
 pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
 pub use problem::{Origin, Problem, Problems};
 pub(crate) use resolve::check_origin;

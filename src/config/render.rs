@@ -67,9 +67,18 @@ pub(super) fn to_json(config: &Config) -> Value {
             "key": config.transparency_log.as_ref().map(|_| REDACTED),
             "verifier_key": config.transparency_log.as_ref().map(|log| log.signer.verifier_key()),
             "checkpoint_topic": config.transparency_log.as_ref().and_then(|log| log.checkpoint_topic.as_ref()),
+            "witnesses": config.transparency_log.as_ref().and_then(|log| log.policy.as_ref()).map(witnesses),
+            "timestamps": config.transparency_log.as_ref().and_then(|log| log.timestamps.as_ref())
+                .map(|stamps| json!({ "url": stamps.url, "every": show(stamps.every) })),
         },
         "warnings": config.warnings,
     })
+}
+
+/// Who is asked: name, key and URL of each.
+fn witnesses(policy: &std::sync::Arc<crate::tlog::Policy>) -> Vec<Value> {
+    let witness = |w: &crate::tlog::policy::Witness| json!({ "name": w.name, "key": w.key.text(), "url": w.url });
+    policy.witnesses().iter().map(witness).collect()
 }
 
 fn roles(config: &Config) -> Vec<&'static str> {

@@ -222,6 +222,17 @@ pub(super) struct LogSettings {
     pub key: Option<SecretText>,
     pub key_file: Option<PathBuf>,
     pub checkpoint_topic: Option<String>,
+    pub policy_file: Option<PathBuf>,
+    pub timestamps: TimestampSettings,
+}
+
+/// `[log.timestamps]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TimestampSettings {
+    pub url: Option<String>,
+    pub certificates_file: Option<PathBuf>,
+    pub every: Option<Span>,
 }
 
 /// How log lines are written.

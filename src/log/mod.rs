@@ -18,12 +18,19 @@
 //! | `appender` | the log in the store: read, verified, extended, derived |
 //! | `find` | manifests that are sealed and not logged, from the store |
 //! | `run` | the loop: once every few seconds, figures, readiness, the topic |
+//! | `anchors` | who else is told of checkpoints: tasks beside the loop, which never waits for them |
+//! | `witness` | cosignatures: asks the witnesses of the policy, publishes what they sign |
+//! | `stamping` | stamps: asks an authority now and then, stores what it answers |
 
+mod anchors;
 mod appender;
 mod find;
 mod queue;
 mod run;
+mod stamping;
+mod witness;
 
+pub use anchors::{Anchors, Stamping, Witnessing};
 pub use appender::{Appender, Committed};
 pub use queue::Queue;
 pub use run::{Logger, run};
@@ -54,13 +61,16 @@ pub struct Options {
     pub every: Duration,
     /// How long a shutdown may take to log what is sealed.
     pub shutdown_deadline: Duration,
+    /// Who else is told of checkpoints.
+    pub anchors: Anchors,
 }
 
 impl Options {
     /// A batch every ten seconds: six times within the merge delay of a store.
     pub fn new(origin: &str, writer: Writer, retention: RetentionPolicy) -> Self {
         let (every, shutdown_deadline) = (Duration::from_secs(10), Duration::from_secs(10));
-        Self { origin: origin.into(), writer, retention, every, shutdown_deadline }
+        let anchors = Anchors::default();
+        Self { origin: origin.into(), writer, retention, every, shutdown_deadline, anchors }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loop: now and then it reads the log, enters what waits, and says how it went.
 
-use super::{Appender, Committed, Options, Parts, find};
+use super::{Appender, Committed, Options, Parts, anchors, find};
 use crate::{
     digest::Digest,
     error::{Error, Result},
@@ -225,6 +225,7 @@ const _: () = assert!(ENTRIES < batch::MAX_ENTRIES && BYTES + 65_536 < batch::MA
 /// Extends the log until `stop` ends; then enters what still waits, within the deadline. Whether all of it is logged.
 pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>) -> bool {
     let topic = Topic::start(&parts);
+    let anchors = anchors::Tasks::start(&parts, &options, topic.newest.clone());
     let mut logger = Logger::new(parts, options);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -232,6 +233,7 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
         logger.tell(&result);
         if let Ok(Some(checkpoint)) = &result {
             topic.tell(checkpoint, &logger.parts);
+            anchors.tell(checkpoint);
         }
         tokio::select! {
             () = &mut stop => break,
@@ -247,6 +249,7 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
                 Ok(newest) => {
                     if let Some(checkpoint) = &newest {
                         topic.tell(checkpoint, &logger.parts);
+                        anchors.tell(checkpoint);
                     }
                     break logger.parts.queue.is_empty() && logger.held.is_empty();
                 }
@@ -256,24 +259,29 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
         }
     });
     let logged = flushed.await.unwrap_or(false);
+    // first, for what was cosigned goes to the topic too
+    anchors.end().await;
     topic.end(deadline).await;
     logged
 }
 
+/// The newest checkpoint: its size, and its note.
+pub(super) type Newest = Option<(u64, String)>;
+
 /// Publishes the newest checkpoint, one at a time: an older one that is still waiting is of no use.
 struct Topic {
-    newest: watch::Sender<Option<String>>,
+    newest: watch::Sender<Newest>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Topic {
     fn start(parts: &Parts) -> Self {
-        let (newest, mut told) = watch::channel::<Option<String>>(None);
+        let (newest, mut told) = watch::channel::<Newest>(None);
         let Some(publisher) = parts.publisher.clone() else { return Self { newest, task: None } };
         let (health, key) = (parts.health.clone(), parts.signer.name().to_owned());
         let task = tokio::spawn(async move {
             while told.changed().await.is_ok() {
-                let Some(note) = told.borrow_and_update().clone() else { continue };
+                let Some((_, note)) = told.borrow_and_update().clone() else { continue };
                 let message = Outgoing {
                     stream: Stream::Checkpoints,
                     key: Some(key.clone().into()),
@@ -296,7 +304,7 @@ impl Topic {
     fn tell(&self, checkpoint: &Checkpoint, parts: &Parts) {
         // signing is deterministic: these are the bytes in the store
         if let Ok(note) = checkpoint.sign(&parts.signer) {
-            self.newest.send_replace(Some(note));
+            self.newest.send_replace(Some((checkpoint.size, note)));
         }
     }
 

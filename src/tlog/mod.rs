@@ -6,18 +6,29 @@
 //!                                   └─▶ Edge ──▶ tiles and bundles (derived) ──▶ Checkpoint (signed)
 //! ```
 //!
-//! Sources: RFC 6962 §2.1, c2sp.org/signed-note, c2sp.org/tlog-tiles, c2sp.org/tlog-checkpoint.
+//! What others say of a checkpoint: [`cosign`] (witnesses), [`policy`] (whose word is enough), [`stamp`] (since
+//! when it exists), [`mod@grade`] (what all of it is worth).
+//!
+//! Sources: RFC 6962 §2.1, c2sp.org/signed-note, c2sp.org/tlog-tiles, c2sp.org/tlog-checkpoint,
+//! c2sp.org/tlog-cosignature, c2sp.org/tlog-policy, RFC 3161.
 
 pub mod batch;
 pub mod checkpoint;
+pub mod cosign;
 pub mod entry;
+pub mod grade;
+pub mod policy;
 pub mod proof;
+pub mod stamp;
 pub mod state;
 pub mod tiles;
+pub mod witness;
 
 pub use batch::{Batch, Header};
 pub use checkpoint::Checkpoint;
 pub use entry::{Alive, Entry};
+pub use grade::{Grade, grade};
+pub use policy::Policy;
 pub use state::{Log, Logged};
 pub use tiles::Edge;
 

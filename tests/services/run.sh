@@ -116,7 +116,9 @@ need python3 "Python 3 (Debian: python3, python3-venv)"
 python3 -c 'import venv, ensurepip' 2> /dev/null || lacks+=("Python's venv (Debian: python3-venv)")
 need java "Java 17 or later (Debian: openjdk-17-jre-headless)"
 need mvn "Maven (Debian: maven)"
-need openssl "openssl, which makes the broker's certificates (Debian: openssl)"
+need openssl "openssl, which makes the broker's certificates and time stamps (Debian: openssl)"
+need go "Go 1.25 or later, which reads the log and builds the witness: https://go.dev/dl"
+need ssh-agent "ssh-agent and ssh-keygen, for the witness's key (Debian: openssh-client)"
 need flock "flock (Debian: util-linux)"
 java_major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1) || java_major=
 if [[ -n $java_major ]] && ((java_major < 17)); then lacks+=("Java 17 or later (this is $java_major)"); fi
