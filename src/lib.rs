@@ -26,7 +26,7 @@
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
 //!    [`detect`], [`sigma`].
-//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`].
+//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`signing`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
@@ -90,6 +90,7 @@ pub mod record;
 pub mod retention;
 pub mod segment;
 pub mod sigma;
+pub mod signing;
 pub mod source;
 pub mod store;
 pub mod store_info;

@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "tlog",
         ],
     ),
-    ("edges", &["publish", "source", "store"]),
+    ("edges", &["publish", "signing", "source", "store"]),
     ("workflows", &["audit", "backtest", "ingest", "log"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];

@@ -15,6 +15,7 @@ mod cross;
 mod examine;
 mod findings;
 mod inventory;
+mod key_rules;
 mod logged;
 mod read;
 mod report;

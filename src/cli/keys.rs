@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, Failure},
-    print, print_json,
+    keys_log, print, print_json,
 };
 use crate::{error::Error, note::Signer};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -21,6 +21,9 @@ Examples:
   authseal keys generate --origin auth.example.com/prod --out seal.key --vkey seal.vkey
   authseal keys generate --log --origin auth.example.com/prod --out log.key --vkey log.vkey
   authseal keys show seal.key
+  authseal keys introduce --key seal-2.key --reason 'yearly change'      # then configure it, and
+  authseal keys retire seal.vkey --by seal-2.key --by seal.key --reason 'yearly change'
+  authseal keys list s3://evidence/prod --trust trust.txt
   authseal keys generate-withhold --out withhold.key";
 
 /// What the command is told.
@@ -57,6 +60,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Make a new key good: enter it in the log, signed by itself and by one that is good now
+    Introduce(keys_log::Introduce),
+    /// Introduce a new key and retire the configured one at once, while nothing runs
+    Rotate(keys_log::Rotate),
+    /// Make a key good for nothing that comes behind this
+    Retire(keys_log::Retire),
+    /// Show which keys are good for which entries of the log
+    List(keys_log::List),
     /// Print the verifier key of a secret key
     Show {
         /// File of the secret key
@@ -78,13 +89,11 @@ pub fn main(args: Args) -> Result<u8, Failure> {
             eprintln!("wrote {}; destroy it to make withheld values unverifiable for ever", out.display());
             Ok(exit::GOOD)
         }
-        Command::Show { file, json } => {
-            let text = std::fs::read_to_string(&file)
-                .map(Zeroizing::new)
-                .map_err(|e| Failure { code: exit::FAILED, message: format!("reading {}: {e}", file.display()) })?;
-            let signer = Signer::parse(text.trim_end()).map_err(|e| Failure::usage(e.context(file.display())))?;
-            show(&signer, &file, json)
-        }
+        Command::Show { file, json } => show(&read(&file, None)?, &file, json),
+        Command::Introduce(args) => keys_log::introduce(args),
+        Command::Rotate(args) => keys_log::rotate(args),
+        Command::Retire(args) => keys_log::retire(args),
+        Command::List(args) => keys_log::list(args),
     }
 }
 
@@ -103,6 +112,14 @@ fn generate(origin: &str, log: bool, out: &Path, vkey: Option<&Path>, json: bool
         eprintln!("wrote {}: give it to whoever verifies", path.display());
     }
     show(&signer, out, json)
+}
+
+/// The secret key of a file.
+pub(super) fn read(file: &Path, _passphrase: Option<&Path>) -> Result<Signer, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map(Zeroizing::new)
+        .map_err(|e| Failure { code: exit::FAILED, message: format!("reading {}: {e}", file.display()) })?;
+    Signer::parse(text.trim_end()).map_err(|e| Failure::usage(e.context(file.display())))
 }
 
 fn show(signer: &Signer, file: &Path, json: bool) -> Result<u8, Failure> {

@@ -1,12 +1,12 @@
 //! `[log]`: what this process writes about itself, and the transparency log of what it seals.
 
 use super::{
-    Roles,
+    Roles, SignerSpec,
     check::Check,
     resolve,
     settings::{LogFormatName, LogSettings},
+    signer::SignerSettings,
 };
-use crate::note::Signer;
 
 /// What is logged.
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ pub struct Log {
 
 /// The transparency log.
 pub struct TransparencyLog {
-    /// The log's key: its name is the origin.
-    pub signer: Signer,
+    /// Who signs for the log, with a key whose name is the origin.
+    pub signer: SignerSpec,
     /// Where checkpoints are published, so that others hold copies.
     pub checkpoint_topic: Option<String>,
 }
@@ -42,15 +42,23 @@ pub(super) fn transparency(
     check: &mut Check<'_>,
 ) -> Option<TransparencyLog> {
     let topic = settings.checkpoint_topic;
-    let key_given = settings.key.is_some() || settings.key_file.is_some();
-    if topic.is_some() && !key_given {
+    let signer = SignerSettings {
+        key: settings.key,
+        key_file: settings.key_file,
+        passphrase: settings.key_passphrase,
+        passphrase_file: settings.key_passphrase_file,
+        command: settings.sign_command,
+        verifier_key: settings.verifier_key,
+        timeout: settings.sign_timeout,
+    };
+    if topic.is_some() && !signer.given() {
         check.wrong("log.checkpoint_topic", "has no effect without log.key_file: there is no log, and no checkpoint");
     }
-    let key = check.secret("log.key", settings.key, settings.key_file.as_deref())?;
-    if !roles.seal {
+    let given = signer.given();
+    let signer = signer.resolve("log", origin.map(str::to_owned), check)?;
+    if given && !roles.seal {
         check.warn("log.key_file: has no effect in a process that does not seal");
     }
-    let signer = resolve::signer(key.reveal(), "log.key", origin.map(str::to_owned), check)?;
     let checkpoint_topic = topic.map(|topic| resolve::publish("log.checkpoint_topic", Some(topic), "", check));
     Some(TransparencyLog { signer, checkpoint_topic })
 }

@@ -230,8 +230,8 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
     loop {
         let result = logger.turn().await;
         logger.tell(&result);
-        if let Ok(Some(checkpoint)) = &result {
-            topic.tell(checkpoint, &logger.parts);
+        if matches!(result, Ok(Some(_))) {
+            topic.tell(&logger.appender);
         }
         tokio::select! {
             () = &mut stop => break,
@@ -245,8 +245,8 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
             logger.tell(&result);
             match result {
                 Ok(newest) => {
-                    if let Some(checkpoint) = &newest {
-                        topic.tell(checkpoint, &logger.parts);
+                    if newest.is_some() {
+                        topic.tell(&logger.appender);
                     }
                     break logger.parts.queue.is_empty() && logger.held.is_empty();
                 }
@@ -293,11 +293,8 @@ impl Topic {
         Self { newest, task: Some(task) }
     }
 
-    fn tell(&self, checkpoint: &Checkpoint, parts: &Parts) {
-        // signing is deterministic: these are the bytes in the store
-        if let Ok(note) = checkpoint.sign(&parts.signer) {
-            self.newest.send_replace(Some(note));
-        }
+    fn tell(&self, appender: &Appender) {
+        self.newest.send_replace(appender.note().map(str::to_owned));
     }
 
     /// Waits until the last one is out, or for so long.

@@ -11,15 +11,25 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod entry;
+pub mod keep;
+pub mod key;
+pub mod keyring;
+pub mod ledger;
 pub mod proof;
 pub mod state;
 pub mod tiles;
+pub mod trust;
 
 pub use batch::{Batch, Header};
 pub use checkpoint::Checkpoint;
 pub use entry::{Alive, Entry};
+pub use keep::{Disposal, Hold};
+pub use key::KeyEntry;
+pub use keyring::Keyring;
+pub use ledger::Ledger;
 pub use state::{Log, Logged};
 pub use tiles::Edge;
+pub use trust::Trust;
 
 use crate::{
     fault::{Fault, code},

@@ -224,7 +224,8 @@ impl World {
     pub fn resetter(&self) -> Resetter {
         let (began, signer) = (self.began, Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap());
         let clock: Clock = Arc::new(move || EPOCH + began.elapsed().as_millis() as i64);
-        Resetter::new(Arc::new(self.store.clone()), signer, clock, self.options("resetter"))
+        let keys = Arc::new(Verifiers::of(&signer));
+        Resetter::new(Arc::new(self.store.clone()), Arc::new(signer), keys, clock, self.options("resetter"))
     }
 
     /// Appends a record: mostly events, some rejections, now and then a tombstone.
