@@ -24,7 +24,7 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
+//!    [`store_info`], [`merkle`], [`note`], [`keyfile`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`decode`],
 //!    [`detect`], [`sigma`].
 //! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`signing`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
@@ -79,6 +79,7 @@ pub mod event;
 pub mod fault;
 pub mod health;
 pub mod ingest;
+pub mod keyfile;
 pub mod layout;
 pub mod log;
 pub mod manifest;

@@ -90,6 +90,11 @@ impl Signer {
         text
     }
 
+    /// The 32 secret bytes, for whoever writes them into a file of another form.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
+    }
+
     /// Key name.
     pub fn name(&self) -> &str {
         &self.name

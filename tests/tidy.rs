@@ -23,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "decode",
             "detect",
             "fault",
+            "keyfile",
             "layout",
             "manifest",
             "merkle",

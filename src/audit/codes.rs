@@ -39,10 +39,10 @@ const MISSING: &str = "look for delete markers and in the storage's access log; 
     bytes prove themselves";
 const LOG: &str = "keep the object as evidence and restore it from a replica; find out from the storage's access log \
     who wrote it, and compare the log with checkpoints that were kept elsewhere";
-const ENTRY: &str = "somebody with the log's key entered it, and it counts for nothing: find out who, from the batch that \
-    holds it; if its key is missing among those that you gave, give it too";
-const RETIRED: &str = "an old key that was stolen, or an instance that goes on with it: the log says up to which entry the \
-    key is good; keep the object as evidence, and compare with the instance that its manifest names";
+const ENTRY: &str = "somebody with the log's key entered it, and it counts for nothing: find out who, from the batch \
+    that holds it; if its key is missing among those that you gave, give it too";
+const RETIRED: &str = "an old key that was stolen, or an instance that goes on with it: the log says up to which entry \
+    the key is good; keep the object as evidence, and compare with the instance that its manifest names";
 const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
     topic, and find out from the sources what these offsets held";
 

@@ -334,7 +334,8 @@ fn held_text(action: Switch, held: &Held) -> String {
         text += format!("{} of them stay held, for another hold is on them\n", held.others).as_str();
     }
     if held.without {
-        text += "this store has no legal holds, or does not tell: the entry keeps authseal from disposing of them, and nobody else\n";
+        text += "this store has no legal holds, or does not tell: the entry keeps authseal from disposing of them, and \
+                 nobody else\n";
     }
     text
 }

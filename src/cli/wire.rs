@@ -219,8 +219,8 @@ async fn refuse_retired(config: &Config, store: &dyn Store, signer: &dyn Sign) -
     }
     let (name, id) = (signer.name(), signer.id());
     Err(Error::config(format!(
-        "the key {name}+{id} was retired in the log of {}: whatever it signs is refused by auditors; configure the key that \
-         took its place (`authseal keys list` shows it)",
+        "the key {name}+{id} was retired in the log of {}: whatever it signs is refused by auditors; configure the key \
+         that took its place (`authseal keys list` shows it)",
         store.describe()
     )))
 }

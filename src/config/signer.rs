@@ -1,8 +1,10 @@
-//! Who signs: a key file, encrypted or not, or a program that holds the key. The same settings for `[seal]` and `[log]`.
+//! Who signs: a key file, encrypted or not, or a program that holds the key. The same settings for `[seal]` and
+//! `[log]`.
 
 use super::{check::Check, secret::Secret, settings::SecretText, units::Span};
 use crate::{
     error::Result,
+    keyfile,
     note::{Signer, Verifiers},
     signing::{CommandSigner, Sign},
 };
@@ -81,11 +83,8 @@ impl SignerSettings {
         let setting = |name: &str| format!("{section}.{name}");
         let timeout = check.duration(&setting("sign_timeout"), self.timeout, TIMEOUT);
         let Some(command) = self.command else {
-            for (name, set) in [("verifier_key", self.verifier_key.is_some()), ("sign_timeout", self.timeout.is_some())]
-            {
-                if set {
-                    check.wrong(&setting(name), format!("belongs to {section}.sign_command"));
-                }
+            if self.verifier_key.is_some() {
+                check.wrong(&setting("verifier_key"), format!("belongs to {section}.sign_command"));
             }
             let key = setting("key");
             let text = check.secret(&key, self.key, self.key_file.as_deref())?;
@@ -112,6 +111,6 @@ impl SignerSettings {
 }
 
 /// The key of a text, which may be encrypted under `passphrase`.
-pub(super) fn read_key(text: &Secret, _passphrase: Option<&Secret>) -> Result<Signer> {
-    Signer::parse(text.reveal())
+pub(super) fn read_key(text: &Secret, passphrase: Option<&Secret>) -> Result<Signer> {
+    keyfile::read(text.reveal(), passphrase.map(Secret::reveal))
 }

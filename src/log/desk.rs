@@ -137,8 +137,8 @@ impl Desk {
     /// others append meanwhile, so that what it decides is true at the place where it is entered. No entries: nothing
     /// is done.
     ///
-    /// If we crash here: before the put nothing has happened; after it, the entries are in the log, and whoever reads it
-    /// next derives tiles and checkpoint.
+    /// If we crash here: before the put nothing has happened; after it, the entries are in the log, and whoever reads
+    /// it next derives tiles and checkpoint.
     pub async fn append(&mut self, mut decide: impl FnMut(&Ledger) -> Result<Vec<String>>) -> Result<usize> {
         for _ in 0..ROUNDS {
             self.history.advance(&self.parts.store).await?;

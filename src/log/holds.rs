@@ -1,5 +1,5 @@
-//! Holding offsets, and letting them go: an entry of the log first, and a legal hold on each version where the store has
-//! them. The entry alone keeps `retention apply` away; the legal hold keeps everybody away.
+//! Holding offsets, and letting them go: an entry of the log first, and a legal hold on each version where the store
+//! has them. The entry alone keeps `retention apply` away; the legal hold keeps everybody away.
 
 use super::Desk;
 use crate::{

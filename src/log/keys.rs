@@ -80,8 +80,8 @@ pub async fn retire(desk: &mut Desk, vkey: &str, by: &[&dyn Sign], reason: &str)
     }
 }
 
-/// Introduces `new` and retires `old` in one batch: either both have happened or neither. Nothing may be sealed with the
-/// old key meanwhile.
+/// Introduces `new` and retires `old` in one batch: either both have happened or neither. Nothing may be sealed with
+/// the old key meanwhile.
 ///
 /// If we crash here: after the batch, asking again leaves the tombstone.
 pub async fn rotate(desk: &mut Desk, old: &dyn Sign, new: &dyn Sign, reason: &str) -> Result<()> {
@@ -139,8 +139,8 @@ async fn refuse_if_unlogged(desk: &Desk, name: &str, id: KeyId) -> Result<()> {
             let signed_by = segment::open(&stored.bytes, keys).map(|opened| opened.signed_by);
             if signed_by.is_ok_and(|signer| signer == id.to_string()) {
                 return Err(Error::config(format!(
-                    "{} was sealed with {name}+{id} and is not in the log yet: retired now, it would be refused for ever; \
-                     stop the instances that seal with this key, wait until it is logged, and try again",
+                    "{} was sealed with {name}+{id} and is not in the log yet: retired now, it would be refused for \
+                     ever; stop the instances that seal with this key, wait until it is logged, and try again",
                     found.key
                 )));
             }

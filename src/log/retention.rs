@@ -196,7 +196,8 @@ fn still(ledger: &Ledger, going: &[Run]) -> Vec<Run> {
     left
 }
 
-/// Deletes what the log says was disposed of, and is still there; oldest first. What is held stays, whatever came first.
+/// Deletes what the log says was disposed of, and is still there; oldest first. What is held stays, whatever came
+/// first.
 async fn delete(desk: &Desk, applied: &mut Applied) -> Result<()> {
     let store = &*desk.parts().store;
     for (chain, account) in desk.ledger().accounts() {

@@ -63,8 +63,8 @@ pub async fn signature(signer: &dyn Sign, text: &str) -> Result<[u8; 64]> {
     match verifiers(signer)?.verify(signer.name(), signer.id(), text, &signature) {
         Some(true) => Ok(signature),
         _ => Err(Error::config(format!(
-            "the signer of {}+{} gave a signature that is not of this key: nothing was signed with it; check which key it \
-             uses",
+            "the signer of {}+{} gave a signature that is not of this key: nothing was signed with it; check which key \
+             it uses",
             signer.name(),
             signer.id()
         ))),

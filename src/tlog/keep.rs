@@ -202,9 +202,9 @@ mod tests {
         let chain = "\"chain\":{\"cluster\":\"main\",\"topic\":\"auth\",\"partition\":3,\"incarnation\":0}";
         let writer = "\"writer\":{\"version\":\"0.1.0\",\"instance\":\"i-1\"}}\n";
         let want = format!(
-            "{{\"format\":\"authseal/disposal@1\",\"origin\":\"{ORIGIN}\",{chain},\"sequences\":{{\"from\":2,\"to\":4}},\
-             \"offsets\":{{\"from\":20,\"to\":40}},\"until\":1767225600000,\"time\":1767225660000,\
-             \"reason\":\"past its date\",{writer}"
+            "{{\"format\":\"authseal/disposal@1\",\"origin\":\"{ORIGIN}\",{chain},\
+             \"sequences\":{{\"from\":2,\"to\":4}},\"offsets\":{{\"from\":20,\"to\":40}},\
+             \"until\":1767225600000,\"time\":1767225660000,\"reason\":\"past its date\",{writer}"
         );
         assert_eq!(disposal().line().unwrap(), want);
         assert_eq!(Disposal::parse(&want, ORIGIN), Ok(disposal()));

@@ -17,9 +17,9 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads statements: `origin <name>`, `log <vkey> [url]`, `seal <vkey> [writer]`, or a verifier key by itself. Empty
-    /// lines and lines that begin with `#` are passed over, and so are `witness`, `group` and `quorum`, which are those
-    /// of a policy about witnesses in the same file. Anything else is refused.
+    /// Reads statements: `origin <name>`, `log <vkey> [url]`, `seal <vkey> [writer]`, or a verifier key by itself.
+    /// Empty lines and lines that begin with `#` are passed over, and so are `witness`, `group` and `quorum`, which are
+    /// those of a policy about witnesses in the same file. Anything else is refused.
     pub fn parse(text: &str) -> Result<Self> {
         let mut trust = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
