@@ -217,7 +217,12 @@ impl Verifiers {
 
     /// Those of the keys that are called `name`.
     pub fn named(&self, name: &str) -> Self {
-        Self { keys: self.keys.iter().filter(|key| key.name == name).cloned().collect() }
+        self.filtered(|named, _| named == name)
+    }
+
+    /// Those of the keys that `wanted` wants.
+    pub fn filtered(&self, wanted: impl Fn(&str, KeyId) -> bool) -> Self {
+        Self { keys: self.keys.iter().filter(|key| wanted(&key.name, key.id)).cloned().collect() }
     }
 
     /// Adds the keys of `other`. Fails if two different keys have one name and id.

@@ -8,17 +8,18 @@ mod lab;
 use authseal::{
     audit::{self, Report, VerifyOptions},
     layout,
-    log::{is_retired, keys},
+    log::{Logger, is_retired, keys},
     manifest::Manifest,
     note::{Signer, Verifiers},
     retention::Retention,
     segment,
+    signing::{self, Gated},
     store::{Store, memory::MemoryStore},
     tlog::{Batch, Checkpoint, Edge, KeyEntry, key::Action},
 };
 use bytes::Bytes;
 use keeping::{World, chain, log_key, seal_key};
-use lab::ORIGIN;
+use lab::{ORIGIN, Part};
 use std::sync::Arc;
 
 fn failures(report: &Report) -> Vec<&str> {
@@ -169,6 +170,38 @@ async fn the_key_of_the_log_is_rotated_and_the_old_one_extends_nothing() {
     thief.append_raw(&["{\"format\":\"x\"}\n".to_owned()]).await;
     let report = audit_of(&thief.store, &keys, thief.now()).await;
     assert_eq!(failures(&report), ["key_retired", "key_retired"], "{report}");
+}
+
+/// What a retired key seals afterwards is not logged by an instance that runs on, and is not signed by it either.
+#[tokio::test]
+async fn an_instance_that_runs_on_signs_and_logs_nothing_with_a_retired_key() {
+    let mut world = World::new();
+    world.seal_and_log(3).await;
+    let (old, new) = (seal_key(1), seal_key(2));
+    let mut running = Logger::new(world.parts(), world.options());
+    running.turn().await.unwrap();
+    keys::introduce(&mut world.desk().await, &new, &old, "").await.unwrap();
+    keys::retire(&mut world.desk().await, &old.verifier_key(), &[&old, &new], "").await.unwrap();
+    running.turn().await.unwrap();
+    let queue = world.parts().queue;
+    assert_eq!(queue.retired_at(old.name(), old.id()), Some(4));
+    assert_eq!(queue.retired_at(new.name(), new.id()), None);
+    let gated =
+        Gated::new(Arc::new(seal_key(1)), move |name, id| queue.retired_at(name, id).map(|at| format!("at {at}")));
+    assert_eq!(signing::note(&gated, "text\n").await.unwrap_err().to_string(), "at 4");
+    // the thief puts a segment behind the end, in perfect form: nobody who finds it in the store enters it, neither the
+    // instance that runs nor one that is started now
+    let sealed = world.chain.seal(Part::Records(10)).clone();
+    let key = layout::segment_key(&chain(), sealed.manifest.sequence);
+    world.store.create(&key, sealed.bytes.clone(), &Retention::NONE).await.unwrap();
+    let size = world.desk().await.ledger().size();
+    let started = Logger::new(world.parts(), world.options());
+    for mut logger in [running, started] {
+        world.parts().queue.opened(&chain(), Some(sealed.manifest.sequence));
+        logger.turn().await.unwrap();
+        logger.turn().await.unwrap();
+        assert_eq!(world.desk().await.ledger().size(), size);
+    }
 }
 
 /// Two writers of one origin, each with a key of its own, under one trust file.

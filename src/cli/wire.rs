@@ -88,7 +88,14 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let keys = keys_with(&config.trusted, &*signer)?;
     refuse_retired(&config, &*store, &*signer).await?;
     let logging = Logging::start(&config, &store, &keys, &clock, &publisher, &health).await?;
-    let parts = Parts { source: Box::new(source), store, publisher, verifiers: Arc::new(keys), signer, clock };
+    let parts = Parts {
+        source: Box::new(source),
+        store,
+        publisher,
+        verifiers: Arc::new(keys),
+        signer: logging.gate(signer),
+        clock,
+    };
     let status = Arc::new(Status::new(health, logging.watcher()));
     let mut watching = tokio::task::JoinSet::new();
     if let Some(dir) = config.rules.dir.clone().filter(|_| roles.detect) {
@@ -156,6 +163,18 @@ impl Logging {
         let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));
         tracing::info!(log = config.origin, topic = settings.checkpoint_topic, "what is sealed is entered in the log");
         Ok(Self { queue, task: Some((stop, task)) })
+    }
+
+    /// The signer, until the log says that its key is retired.
+    fn gate(&self, signer: Arc<dyn Sign>) -> Arc<dyn Sign> {
+        let queue = self.queue.clone();
+        Arc::new(signing::Gated::new(signer, move |name, id| {
+            let entry = queue.retired_at(name, id)?;
+            Some(format!(
+                "the key {name}+{id} was retired by entry {entry} of the log, and nothing more is sealed with it: \
+                 configure the key that took its place, and restart"
+            ))
+        }))
     }
 
     /// Hears what is sealed. Without a log nobody empties the queue, so that nothing is put into it.

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     fault::Fault,
     layout::{self, MAX_SEQUENCE, Tile},
-    note::Verifiers,
+    note::{KeyId, Verifiers},
     position::ChainId,
     retention::Retention,
     signing::{self, Sign},
@@ -56,6 +56,8 @@ pub struct Appender {
     note: Option<String>,
     /// Keys of log and seals, as far as the entries that were read say something of them.
     ring: Keyring,
+    /// Keys of which an artifact says that they were retired, before anything of the log was read.
+    buried: Vec<(String, KeyId)>,
 }
 
 impl Appender {
@@ -66,6 +68,7 @@ impl Appender {
         let _ = roots.extend(&parts.seal_keys);
         Self {
             ring: Keyring::new(&roots),
+            buried: Vec::new(),
             store: parts.store.clone(),
             signer: parts.signer.clone(),
             keys: parts.keys.clone(),
@@ -86,6 +89,24 @@ impl Appender {
     /// Keys of log and seals, as far as the entries that were read say something of them.
     pub fn ring(&self) -> &Keyring {
         &self.ring
+    }
+
+    /// The keys that may sign what is entered next, as far as is known.
+    pub fn good(&self) -> Verifiers {
+        let size = self.log.as_ref().map_or(0, Log::size);
+        self.ring.good(size).filtered(|name, id| !self.buried.iter().any(|(n, i)| n == name && *i == id))
+    }
+
+    /// The keys that the store says were retired.
+    async fn bury(&self) -> Result<Vec<(String, KeyId)>> {
+        let mut buried = Vec::new();
+        for (name, id) in self.ring.verifiers().iter() {
+            let Some(vkey) = self.ring.verifiers().text_of(name, id) else { continue };
+            if is_retired(&*self.store, &vkey).await? {
+                buried.push((name.to_owned(), id));
+            }
+        }
+        Ok(buried)
     }
 
     /// Learns what a batch says of keys. What has no effect has none here.
@@ -111,8 +132,9 @@ impl Appender {
     pub async fn refresh(&mut self) -> Result<()> {
         match self.log.as_ref().map(Log::newest) {
             None => {
-                // the entry that retires our key may lie before everything that is going to be read
-                if is_retired(&*self.store, &self.signer.verifier_key()).await? {
+                // the entry that retires a key may lie before everything that is going to be read
+                self.buried = self.bury().await?;
+                if self.buried.contains(&(self.signer.name().to_owned(), self.signer.id())) {
                     let (name, id) = (self.signer.name(), self.signer.id());
                     let what = "an entry of the log retires it: configure the key that took its place";
                     return Err(Error::config(format!("the log is not extended with key {name}+{id}: {what}")));

@@ -98,6 +98,7 @@ impl Logger {
 
     /// Takes out of the queue what is in the log, whoever entered it.
     fn forget_logged(&self) {
+        self.parts.queue.retired(self.appender.ring());
         let Some(log) = self.appender.log() else { return };
         for chain in self.parts.queue.chains() {
             if let Some(logged) = log.logged(&chain) {
@@ -131,8 +132,10 @@ impl Logger {
     async fn look(&mut self, chain: &ChainId) -> Result<bool> {
         let Some(logged) = self.appender.logged(chain, LOOK_BACK).await? else { return Ok(false) };
         let from = logged.map_or(0, |logged| logged.sequence + 1);
-        let Parts { store, seal_keys, queue, .. } = &self.parts;
-        find::fill(&**store, seal_keys, &self.options.origin, queue, chain, from).await
+        let Parts { store, queue, .. } = &self.parts;
+        // what a retired key has sealed since, whoever has it, must not enter
+        let good = self.appender.good();
+        find::fill(&**store, &good, &self.options.origin, queue, chain, from).await
     }
 
     /// The entries of the next batch: of each chain what follows what is logged; and once a minute that we live. A

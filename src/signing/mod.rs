@@ -12,6 +12,7 @@ use crate::{
     note::{self, KeyId, Signer, Verifiers},
 };
 use async_trait::async_trait;
+use std::sync::Arc;
 
 /// Gives signatures of one Ed25519 key.
 ///
@@ -49,6 +50,45 @@ impl Sign for Signer {
 
     async fn sign(&self, text: &str) -> Result<[u8; 64]> {
         Ok(self.signature(text))
+    }
+}
+
+/// Why a key must not sign any more; `None`: it may.
+type Refuse = dyn Fn(&str, KeyId) -> Option<String> + Send + Sync;
+
+/// A signer that is asked only as long as nothing speaks against it: a key that was retired while we run must sign
+/// nothing more.
+pub struct Gated {
+    inner: Arc<dyn Sign>,
+    refuse: Box<Refuse>,
+}
+
+impl Gated {
+    /// `refuse` is asked with name and id of the key before each signature.
+    pub fn new(inner: Arc<dyn Sign>, refuse: impl Fn(&str, KeyId) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { inner, refuse: Box::new(refuse) }
+    }
+}
+
+#[async_trait]
+impl Sign for Gated {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn id(&self) -> KeyId {
+        self.inner.id()
+    }
+
+    fn verifier_key(&self) -> String {
+        self.inner.verifier_key()
+    }
+
+    async fn sign(&self, text: &str) -> Result<[u8; 64]> {
+        match (self.refuse)(self.name(), self.id()) {
+            Some(why) => Err(Error::config(why)),
+            None => self.inner.sign(text).await,
+        }
     }
 }
 

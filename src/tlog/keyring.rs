@@ -61,6 +61,11 @@ impl Keyring {
         &self.verifiers
     }
 
+    /// The keys that may sign what stands at `index`.
+    pub fn good(&self, index: u64) -> Verifiers {
+        self.verifiers.filtered(|name, id| self.judge(name, id, index).is_ok())
+    }
+
     /// The keys, in the order in which they became known.
     pub fn spans(&self) -> &[Span] {
         &self.spans
