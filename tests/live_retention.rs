@@ -1,5 +1,5 @@
-//! Retention and holds on a real S3 endpoint with Object Lock: what is locked or held cannot be deleted by anybody, what
-//! is past its date goes, and the audit tells it from what was removed.
+//! Retention and holds on a real S3 endpoint with Object Lock: what is locked or held cannot be deleted by anybody,
+//! what is past its date goes, and the audit tells it from what was removed.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 mod lab;

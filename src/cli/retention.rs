@@ -19,7 +19,11 @@ use crate::{
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::{fmt::Write, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -148,7 +152,7 @@ pub fn hold(args: HoldArgs) -> Result<u8, Failure> {
     }
 }
 
-fn load(file: &PathBuf) -> Result<Config, Failure> {
+fn load(file: &Path) -> Result<Config, Failure> {
     Ok(Config::load(file, &config::environment())?)
 }
 
@@ -340,7 +344,7 @@ fn held_text(action: Switch, held: &Held) -> String {
     text
 }
 
-fn list(config: &PathBuf, json: bool) -> Result<u8, Failure> {
+fn list(config: &Path, json: bool) -> Result<u8, Failure> {
     let config = load(config)?;
     desk::run(&config, async |desk: &mut Desk| {
         let mut text = String::new();
