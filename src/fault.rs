@@ -141,4 +141,13 @@ codes! {
     STAMP_SIGNATURE = "stamp_signature";
     /// The certificate of a stamp is not one for stamps, or leads to none that the verifier was given.
     STAMP_UNTRUSTED = "stamp_untrusted";
+    /// An authseal/key@1 entry has no effect: it is not signed as it must be, or contradicts those before it.
+    KEY_ENTRY = "key_entry";
+    /// A segment, batch or checkpoint is signed by a key that the log introduced only behind it.
+    KEY_NOT_INTRODUCED = "key_not_introduced";
+    /// A segment, batch or checkpoint is signed by a key that the log retired before it.
+    KEY_RETIRED = "key_retired";
+    /// An authseal/disposal@1 entry has no effect: what it names was not logged, not past its date, held, or the
+    /// newest of its chain.
+    DISPOSAL_ENTRY = "disposal_entry";
 }

@@ -24,9 +24,9 @@
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
 //!    [`retention`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
-//!    [`store_info`], [`merkle`], [`note`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`proof`],
+//!    [`store_info`], [`merkle`], [`note`], [`keyfile`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`proof`],
 //!    [`decode`], [`detect`], [`sigma`].
-//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`remote`].
+//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`remote`], [`signing`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
@@ -81,6 +81,7 @@ pub mod event;
 pub mod fault;
 pub mod health;
 pub mod ingest;
+pub mod keyfile;
 pub mod layout;
 pub mod log;
 pub mod manifest;
@@ -94,6 +95,7 @@ pub mod remote;
 pub mod retention;
 pub mod segment;
 pub mod sigma;
+pub mod signing;
 pub mod source;
 pub mod store;
 pub mod store_info;

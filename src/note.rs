@@ -20,10 +20,16 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 pub(crate) const DASH: &str = "\u{2014} ";
 
 /// The first four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 4]);
 
 impl KeyId {
+    /// Reads eight lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lower = text.len() == 8 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        u32::from_str_radix(text, 16).ok().filter(|_| lower).map(|id| Self(id.to_be_bytes()))
+    }
+
     fn of(name: &str, public: &[u8; 32]) -> Self {
         Self::of_type(name, ED25519, public)
     }
@@ -89,6 +95,11 @@ impl Signer {
         text
     }
 
+    /// The 32 secret bytes, for whoever writes them into a file of another form.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
+    }
+
     /// Key name.
     pub fn name(&self) -> &str {
         &self.name
@@ -106,14 +117,24 @@ impl Signer {
 
     /// `text` (which ends in a newline) with one signature line.
     pub fn sign(&self, text: &str) -> Result<String> {
-        if !is_text(text) {
-            return Err(Error::bug("a note's text must end in a newline and hold no other control characters"));
-        }
-        let mut blob = [0; 68];
-        blob[..4].copy_from_slice(&self.id.0);
-        blob[4..].copy_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        Ok(format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(blob)))
+        assemble(text, &self.name, self.id, &self.signature(text))
     }
+
+    /// The signature over `text` alone.
+    pub fn signature(&self, text: &str) -> [u8; 64] {
+        self.key.sign(text.as_bytes()).to_bytes()
+    }
+}
+
+/// The note of `text` (which ends in a newline) with one signature line, whoever made the signature.
+pub fn assemble(text: &str, name: &str, id: KeyId, signature: &[u8; 64]) -> Result<String> {
+    if !is_text(text) {
+        return Err(Error::bug("a note's text must end in a newline and hold no other control characters"));
+    }
+    let mut blob = [0; 68];
+    blob[..4].copy_from_slice(&id.0);
+    blob[4..].copy_from_slice(signature);
+    Ok(format!("{text}\n{DASH}{name} {}\n", STANDARD.encode(blob)))
 }
 
 impl fmt::Debug for Signer {
@@ -199,7 +220,35 @@ impl Verifiers {
         self.keys.iter().map(|k| verifier_text(&k.name, k.id, k.key.as_bytes()) + "\n").collect()
     }
 
-    fn add(&mut self, text: &str) -> Result<()> {
+    /// Those of the keys that are called `name`.
+    pub fn named(&self, name: &str) -> Self {
+        self.filtered(|named, _| named == name)
+    }
+
+    /// Those of the keys that `wanted` wants.
+    pub fn filtered(&self, wanted: impl Fn(&str, KeyId) -> bool) -> Self {
+        Self { keys: self.keys.iter().filter(|key| wanted(&key.name, key.id)).cloned().collect() }
+    }
+
+    /// Adds the keys of `other`. Fails if two different keys have one name and id.
+    pub fn extend(&mut self, other: &Self) -> Result<()> {
+        other.keys.iter().try_for_each(|key| self.add(&verifier_text(&key.name, key.id, key.key.as_bytes())))
+    }
+
+    /// `<name>+<hash>+<keydata>` of one key, if it is known.
+    pub fn text_of(&self, name: &str, id: KeyId) -> Option<String> {
+        self.find(name, id).map(|key| verifier_text(&key.name, key.id, key.key.as_bytes()))
+    }
+
+    /// Whether `signature` over `text` is that of the key; `None`: the key is not known.
+    pub fn verify(&self, name: &str, id: KeyId, text: &str, signature: &[u8]) -> Option<bool> {
+        let known = self.find(name, id)?;
+        let good = Ed25519::from_slice(signature).and_then(|s| known.key.verify_strict(text.as_bytes(), &s));
+        Some(good.is_ok())
+    }
+
+    /// Adds `<name>+<hash>+<keydata>`.
+    pub fn add(&mut self, text: &str) -> Result<()> {
         let wrong = |what: &str| Error::config(format!("{text:?} is not a verifier key: {what}"));
         if text.starts_with(PRIVATE) {
             return Err(Error::config(
@@ -235,9 +284,11 @@ impl Verifiers {
         for (name, blob) in &lines {
             let [a, b, c, d, signature @ ..] = &blob[..] else { return Err(Refused::Form("a signature is too short")) };
             let id = KeyId([*a, *b, *c, *d]);
-            let Some(known) = self.find(name, id) else { continue };
-            let good = Ed25519::from_slice(signature).and_then(|s| known.key.verify_strict(text.as_bytes(), &s));
-            good.map_err(|_| Refused::Signature(id))?;
+            match self.verify(name, id, text, signature) {
+                None => continue,
+                Some(false) => return Err(Refused::Signature(id)),
+                Some(true) => {}
+            }
             signatures.push(Signature { name: (*name).into(), id });
         }
         if signatures.is_empty() {
@@ -283,9 +334,8 @@ fn signature_line(line: &str) -> Option<(&str, Vec<u8>)> {
 pub(crate) fn split_key(text: &str) -> Option<(&str, KeyId, &str)> {
     let mut parts = text.splitn(3, '+');
     let (name, id, data) = (parts.next()?, parts.next()?, parts.next()?);
-    let lower = id.len() == 8 && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-    let id = u32::from_str_radix(id, 16).ok().filter(|_| lower)?;
-    is_key_name(name).then_some((name, KeyId(id.to_be_bytes()), data))
+    let id = KeyId::parse(id)?;
+    is_key_name(name).then_some((name, id, data))
 }
 
 fn key_bytes(data: &[u8]) -> Option<&[u8; 32]> {

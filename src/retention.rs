@@ -31,7 +31,7 @@ impl Retention {
 }
 
 /// How long what is sealed stays locked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionPolicy {
     /// Who may shorten it.
     pub mode: LockMode,

@@ -177,6 +177,7 @@ fn a_withhold_key_is_what_the_configuration_wants() {
 fn a_key_that_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("k"), "PRIVATE+KEY+o.example/seal+00000000+AAAA\n").unwrap();
+    fs::set_permissions(dir.path().join("k"), fs::Permissions::from_mode(0o600)).unwrap();
     let ran = run(dir.path(), &["keys", "show", "k"]);
     assert_eq!((ran.code, ran.out.as_str()), (exit::USAGE, ""));
     assert!(ran.err.contains("error: k: ") && !ran.err.contains("AAAA"), "{}", ran.err);

@@ -123,11 +123,15 @@ fn the_example_mentions_every_setting_and_no_other() {
         ("kafka.password", "AUTHSEAL_KAFKA__PASSWORD"),
         ("seal.key", "AUTHSEAL_SEAL__KEY"),
         ("seal.withhold_key", "AUTHSEAL_SEAL__WITHHOLD_KEY"),
+        ("seal.key_passphrase", "AUTHSEAL_SEAL__KEY_PASSPHRASE"),
         ("log.key", "AUTHSEAL_LOG__KEY"),
+        ("log.key_passphrase", "AUTHSEAL_LOG__KEY_PASSPHRASE"),
     ] {
         assert!(EXAMPLE.contains(variable), "{variable}");
         shown.insert(path.to_owned());
     }
+    // the name of a class is the user's own
+    shown.remove("store.retention.classes.payments");
     assert_eq!(shown, known_settings(&everything));
     // and what is written there has the right types
     let problems = wrong(&folder(), &everything, &[]);
@@ -379,6 +383,19 @@ const ROWS: &[(&str, &str, &str)] = &[
         "\"s3\"\nbucket = \"abc\"\nretention = { period = \"1m\" }",
         "store.retention.period: is shorter than seal.heartbeat",
     ),
+    (
+        "[[topics]]",
+        "[[topics]]\nretention = \"long\"",
+        "topics.0.retention: there is no [store.retention.classes.long]",
+    ),
+    (
+        "[store]",
+        "[store]\nretention = { classes = { long = { mode = \"COMPLIANCE\" } } }",
+        "store.retention.classes.long.mode: a folder cannot lock",
+    ),
+    ("key_file = \"seal.key\"", "sign_command = [\"sign\"]", "seal.verifier_key: is missing"),
+    ("[seal]", "[seal]\nverifier_key = \"x\"", "seal.verifier_key: belongs to seal.sign_command"),
+    ("[kafka]", "trust_file = \"seal.key\"\n[kafka]", "trust_file: line 1: "),
     ("[store]", "[http]\nlisten = \"localhost\"\n[store]", "http.listen: must be an IP address and a port"),
     ("[store]", "[log]\nlevel = \"a=b=c\"\n[store]", "log.level: "),
 ];
@@ -438,4 +455,46 @@ fn what_deserves_a_word_gets_one() {
     assert!(matches!(&config.store.spec, StoreSpec::S3(s3) if s3.path_style));
     let quiet = good(&dir, &MINIMAL.replace("[seal]", "[rules]\ndir = \"rules\"\n[seal]"), &[]);
     assert!(quiet.warnings.is_empty(), "{:?}", quiet.warnings);
+}
+
+#[test]
+fn keys_may_be_encrypted_or_held_by_a_program() {
+    let dir = folder();
+    let signer = Signer::from_seed("auth.example.com/prod/seal", [7; 32]).unwrap();
+    let fresh = authseal::keyfile::Fresh { salt: [1; 16], iv: [2; 16] };
+    let text = authseal::keyfile::encrypt(&signer, "a long passphrase", fresh).unwrap();
+    secret(dir.path(), "seal.key", &text);
+    secret(dir.path(), "passphrase", "a long passphrase\n");
+    let with = MINIMAL.replace("[store]", "key_passphrase_file = \"passphrase\"\n[store]");
+    let read = good(&dir, &with, &[]);
+    assert_eq!(read.seal.signer.as_ref().unwrap().verifier_key(), signer.verifier_key());
+    assert!(!read.to_json().to_string().contains("long passphrase"));
+    let from_environment = good(&dir, MINIMAL, &[("AUTHSEAL_SEAL__KEY_PASSPHRASE", "a long passphrase")]);
+    assert_eq!(from_environment.seal.signer.as_ref().unwrap().name(), "auth.example.com/prod/seal");
+    assert!(wrong(&dir, MINIMAL, &[]).contains("no passphrase was given"));
+    let told = wrong(&dir, MINIMAL, &[("AUTHSEAL_SEAL__KEY_PASSPHRASE", "another passphrase")]);
+    assert!(told.contains("seal.key_file") && told.contains("another one") && !told.contains("another pass"), "{told}");
+    // never in the file itself
+    let told = wrong(&dir, &MINIMAL.replace("[store]", "key_passphrase = \"a long passphrase\"\n[store]"), &[]);
+    assert!(told.contains("secrets do not belong in this file") && !told.contains("long pass"), "{told}");
+
+    let command = format!("sign_command = [\"kms\", \"--alias\"]\nverifier_key = \"{}\"", signer.verifier_key());
+    let held = good(&dir, &MINIMAL.replace("key_file = \"seal.key\"", &command), &[]);
+    assert_eq!(held.seal.signer.as_ref().unwrap().program(), Some("kms"));
+    let other = Signer::from_seed("auth.example.com/other/seal", [7; 32]).unwrap();
+    let other = command.replace(&signer.verifier_key(), &other.verifier_key());
+    let told = wrong(&dir, &MINIMAL.replace("key_file = \"seal.key\"", &other), &[]);
+    assert!(told.contains("seal.verifier_key: the key is called auth.example.com/other/seal"), "{told}");
+}
+
+#[test]
+fn topics_may_stay_longer_than_others() {
+    let dir = folder();
+    let text = MINIMAL.replace("name = \"auth\"", "name = \"auth\"\nretention = \"long\"")
+        + "retention = { period = \"30d\", classes = { long = { period = \"7d\" } } }\n";
+    let config = good(&dir, &text, &[]);
+    let days = |topic: &str| config.store.classes.of(topic).expires.map(|expires| expires.as_secs() / 86_400);
+    assert_eq!((days("auth"), days("other")), (Some(7), Some(30)));
+    // in a folder nothing goes unless somebody said when
+    assert_eq!(good(&dir, MINIMAL, &[]).store.classes.of("auth").expires, None);
 }

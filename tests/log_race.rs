@@ -215,7 +215,7 @@ async fn one_history(store: &MemoryStore, chains: &[Sealer]) -> u64 {
                     of_chain.push(Manifest::hash_of(line));
                 }
                 Entry::Alive(alive) => minutes.push((alive.writer.instance, alive.time)),
-                Entry::Unknown { format } => panic!("{format}"),
+                other => panic!("{other:?}"),
             }
             leaves.push(Digest::leaf(line.as_bytes()));
             edge.push(Bytes::copy_from_slice(line.as_bytes()), &mut tiles);

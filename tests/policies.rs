@@ -185,3 +185,35 @@ fn nobody_may_do_what_an_attacker_would() {
         assert!(!allowed_to_writer(&request), "{request:?}");
     }
 }
+
+#[test]
+fn who_applies_retention_may_do_that_and_seal_nothing() {
+    let allowed = |request: &Request| {
+        policy("iam-retention.json").iter().any(|s| s["Effect"] == "Allow" && applies(s, request))
+            && denied_by_bucket(request).is_none()
+    };
+    let by = |action, key| Request::new(action, key).with("aws:PrincipalArn", RETENTION);
+    let segment = "chains/main/auth/00000/0000/000000000000.avro";
+    for request in [
+        by("s3:DeleteObjectVersion", segment),
+        by("s3:PutObjectRetention", segment).lock(400),
+        by("s3:PutObjectLegalHold", segment),
+        by("s3:GetObjectLegalHold", segment),
+        by("s3:PutObject", "log/batches/000000000000").create_only().lock(400),
+        by("s3:PutObject", "log/checkpoint"),
+    ] {
+        assert!(allowed(&request), "{request:?}");
+    }
+    for request in [
+        by("s3:PutObject", segment).create_only().lock(400),
+        by("s3:DeleteObject", segment),
+        by("s3:DeleteObjectVersion", "log/batches/000000000000"),
+        by("s3:BypassGovernanceRetention", segment),
+    ] {
+        assert!(!allowed(&request), "{request:?}");
+    }
+    // an instance may neither hold nor let go
+    assert!(!allowed_to_writer(&Request::new("s3:PutObjectLegalHold", segment)));
+    let lifted = denied_by_bucket(&Request::new("s3:PutObjectLegalHold", segment));
+    assert_eq!(lifted.as_deref(), Some("NoLegalHoldButByItsRole"));
+}

@@ -23,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "decode",
             "detect",
             "fault",
+            "keyfile",
             "layout",
             "manifest",
             "merkle",
@@ -34,7 +35,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "tlog",
         ],
     ),
-    ("edges", &["publish", "remote", "source", "store"]),
+    ("edges", &["publish", "remote", "signing", "source", "store"]),
     ("workflows", &["audit", "backtest", "ingest", "log"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];

@@ -6,17 +6,18 @@ use super::{
     AnchorOptions,
     findings::Findings,
     inventory::{self, PAGE},
+    key_rules,
     read::{Read, Reader},
     report::{AnchorReport, Finding, Place},
 };
 use crate::{
     digest::Digest,
     error::{Error, Result},
-    fault::code,
+    fault::{Fault, code},
     layout,
     note::Verifiers,
     tlog::{
-        Checkpoint, Edge, grade,
+        Checkpoint, Edge, Keyring, grade,
         grade::name,
         stamp::{Stamp, Stamped},
     },
@@ -43,6 +44,9 @@ pub(super) struct Anchors {
     /// The objects that `witnessed` and `stamped` of the report come from.
     witnessed_in: String,
     stamped_in: String,
+    /// Those that no given key signed, with their objects: an entry of the log may introduce the key that did.
+    unproven: Vec<(String, Bytes)>,
+    origin: String,
     report: AnchorReport,
 }
 
@@ -62,6 +66,13 @@ struct Kept {
     note: Bytes,
 }
 
+/// A checkpoint of the log, by a key that was given; or at its word, if none of them signed it: then its key is judged at
+/// the end, when all that the log introduces are known.
+fn opened(log: &Log<'_>, note: &[u8]) -> Result<Checkpoint, Fault> {
+    Checkpoint::open(note, log.keys, log.origin)
+        .or_else(|fault| key_rules::claimed(&fault, note).filter(|claimed| claimed.origin == log.origin).ok_or(fault))
+}
+
 impl Anchors {
     /// Reads and verifies all that needs nothing of the batches. `note`: the store's checkpoint.
     pub(super) async fn read(
@@ -72,13 +83,13 @@ impl Anchors {
         options: &AnchorOptions,
         findings: &mut Findings,
     ) -> Result<Self> {
-        let mut anchors = Self { options: options.clone(), ..Self::default() };
+        let mut anchors = Self { options: options.clone(), origin: origin.to_owned(), ..Self::default() };
         let log = Log { keys, origin };
         let mut cosigned = anchors.witnessed(reader, &log, findings).await?;
         if let Some(note) = note
-            && let Ok(checkpoint) = Checkpoint::open(&note, keys, origin)
+            && let Ok(checkpoint) = opened(&log, &note)
         {
-            // its root is compared anyway
+            // its root is compared anyway, and so is its key
             cosigned.insert(0, Kept { size: checkpoint.size, key: layout::CHECKPOINT.into(), note });
         }
         cosigned.sort_by_key(|kept| std::cmp::Reverse(kept.size));
@@ -132,8 +143,11 @@ impl Anchors {
                 return Some(Err(()));
             }
         };
-        match Checkpoint::open(&note, log.keys, log.origin) {
+        match opened(log, &note) {
             Ok(checkpoint) if checkpoint.size == size => {
+                if Checkpoint::open(&note, log.keys, log.origin).is_err() {
+                    self.unproven.push((key.clone(), note.clone()));
+                }
                 self.claims.entry(size).or_default().push((size, checkpoint.root, key.clone()));
                 return Some(Ok(Kept { size, key, note }));
             }
@@ -257,7 +271,13 @@ impl Anchors {
     }
 
     /// What is left to say when the log has `size` entries; `whole`: all of it could be read.
-    pub(super) fn finish(&mut self, size: u64, whole: bool, findings: &mut Findings) -> AnchorReport {
+    pub(super) fn finish(&mut self, size: u64, whole: bool, ring: &Keyring, findings: &mut Findings) -> AnchorReport {
+        for (key, note) in std::mem::take(&mut self.unproven) {
+            if let Err(fault) = key_rules::judge(&note, ring, &self.origin) {
+                self.distrust(&key);
+                findings.push(Finding::new(fault.code, Place::object(&key), fault.detail));
+            }
+        }
         let left = std::mem::take(&mut self.claims);
         for (claimed, _, key) in left.into_values().flatten() {
             // a log that cannot be read to its end shows nothing about what is behind it

@@ -41,6 +41,10 @@ const LOG: &str = "keep the object as evidence and restore it from a replica; fi
     who wrote it, and compare the log with checkpoints that were kept elsewhere";
 const STAMP: &str = "keep both objects as evidence and restore them from a replica; the log itself does not \
     depend on them: have it stamped again, and find out from the storage's access log who wrote them";
+const ENTRY: &str = "somebody with the log's key entered it, and it counts for nothing: find out who, from the batch \
+    that holds it; if its key is missing among those that you gave, give it too";
+const RETIRED: &str = "an old key that was stolen, or an instance that goes on with it: the log says up to which entry \
+    the key is good; keep the object as evidence, and compare with the instance that its manifest names";
 const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
     topic, and find out from the sources what these offsets held";
 
@@ -284,6 +288,12 @@ pub static CODES: &[Code] = &[
         "look at the readiness of the instances (part `log:stamps`), and give the certificate of the authority with \
          --tsa-cert; without a stamp nobody but the log itself says since when it exists",
     ),
+    code("key_entry", Integrity, false, ENTRY),
+    code("key_not_introduced", Integrity, false, RETIRED),
+    code("key_retired", Integrity, false, RETIRED),
+    code("disposal_entry", Integrity, false, ENTRY),
+    notice("expired", Completeness, "nothing: its time was over, and the log says who disposed of it, and why"),
+    notice("disposal_pending", Completeness, "run `authseal retention apply` again: it ended before it was done"),
     code("log_mismatch", Integrity, false, LINK),
     code("removed", Completeness, false, MISSING),
     code(

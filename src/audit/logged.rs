@@ -1,6 +1,9 @@
 //! What the log says of each chain, and whether the chain in the store is that. Pure.
 
-use super::report::{Finding, Place, Range};
+use super::{
+    key_rules::Rules,
+    report::{Finding, Place, Range},
+};
 use crate::{digest::Digest, layout, manifest::Manifest, position::ChainId};
 use std::sync::Arc;
 
@@ -45,17 +48,29 @@ impl LoggedChain {
         known.is_none_or(|known| known == short(hash))
     }
 
-    /// The finding that segments from `next` on are logged and not there; `from`: where their offsets begin.
-    pub(super) fn removed(&self, chain: &ChainId, next: u64, from: i64) -> Option<Finding> {
-        let to = self.next();
-        if next >= to {
-            return None;
+    /// The findings that segments from `next` on are logged and not there; `from`: where their offsets begin. What was
+    /// disposed of is told as such.
+    pub(super) fn removed(&self, chain: &ChainId, next: u64, from: i64, rules: Option<&Rules>) -> Vec<Finding> {
+        let split = rules.map(|rules| rules.split(next..self.next()));
+        let whole = (next < self.next()).then_some((next..self.next(), false));
+        let mut from = from;
+        let mut found = Vec::new();
+        for (run, expired) in split.unwrap_or_else(|| whole.into_iter().collect()) {
+            let told = rules.filter(|_| expired).and_then(|rules| rules.told(&run));
+            if let Some(end) = told.as_ref().and_then(|told| told.place.offsets.and_then(|offsets| offsets.to)) {
+                from = end;
+            }
+            found.extend(told.or_else(|| self.removed_run(chain, run.start, run.end, from)));
         }
+        found
+    }
+
+    fn removed_run(&self, chain: &ChainId, next: u64, to: u64, from: i64) -> Option<Finding> {
         let which = match to - next {
             1 => format!("segment {next} is in the log and not in the store"),
             n => format!("segments {next} to {}, {n} of them, are in the log and not in the store", to - 1),
         };
-        let end = self.last.map(|(_, end)| end);
+        let end = self.last.map(|(_, end)| end).filter(|_| to == self.next());
         let detail = match end {
             Some(end) if end > from => format!("{which}; with them offsets {from} to {}", end - 1),
             _ => which,
@@ -82,12 +97,14 @@ pub(super) struct Comparison {
     due: i64,
     unlogged: Option<(u64, u64)>,
     pending: Option<(u64, u64)>,
+    /// Keys and disposals; `None` where there is no log.
+    pub rules: Option<Rules>,
 }
 
 impl Comparison {
     /// With a chain of the log. What was sealed up to `due` (milliseconds since 1970) must be in it.
     pub(super) fn new(logged: Arc<LoggedChain>, whole: bool, due: i64) -> Self {
-        Self { logged: Some(logged), whole, due, unlogged: None, pending: None }
+        Self { logged: Some(logged), whole, due, unlogged: None, pending: None, rules: None }
     }
 
     /// A segment whose manifest is signed and in its place.
@@ -115,9 +132,9 @@ impl Comparison {
         let late = "it was sealed longer ago than the merge delay of this store, and no batch of the log has it";
         let soon = "it was sealed a moment ago, and no batch of the log has it yet";
         let unlogged = self.unlogged.filter(|_| self.whole);
-        let told =
-            [logged.removed(chain, next, from), run("unlogged", unlogged, late), run("pending", self.pending, soon)];
-        told.into_iter().flatten().collect()
+        let told = [run("unlogged", unlogged, late), run("pending", self.pending, soon)];
+        let removed = logged.removed(chain, next, from, self.rules.as_ref());
+        removed.into_iter().chain(told.into_iter().flatten()).collect()
     }
 
     /// How many segments wait to be logged: those within the merge delay, and those beyond it.

@@ -18,6 +18,7 @@ mod cross;
 mod examine;
 mod findings;
 mod inventory;
+mod key_rules;
 mod logged;
 pub mod prove;
 mod read;

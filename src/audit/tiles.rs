@@ -35,6 +35,12 @@ impl TileChecker {
         Self { reader, promised, needed: tiles::at_edge(promised).into_iter().collect() }
     }
 
+    /// The checkpoint promised nothing: no good key signed it.
+    pub(super) fn forget(&mut self) {
+        self.promised = 0;
+        self.needed.clear();
+    }
+
     /// A tile that is full now, and the partial ones that it once was.
     pub(super) async fn full(&mut self, expected: Expected, findings: &mut Findings) -> Result<()> {
         let unit = match expected.tile.kind {

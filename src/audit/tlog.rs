@@ -7,6 +7,7 @@ use super::{
     anchors::Anchors,
     findings::Findings,
     inventory::{self, PAGE},
+    key_rules,
     logged::LoggedChain,
     read::{Read, Reader},
     report::{AnchorReport, Finding, LogReport, Place},
@@ -21,7 +22,7 @@ use crate::{
     note::Verifiers,
     position::ChainId,
     store::Entry as Listed,
-    tlog::{Batch, Checkpoint, Edge, Entry, Logged, state::in_order},
+    tlog::{Batch, Checkpoint, Edge, Entry, Ledger, Logged, state::in_order},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -33,6 +34,8 @@ pub(super) struct LogView {
     pub chains: BTreeMap<ChainId, Arc<LoggedChain>>,
     /// Whether every batch could be read and follows the one before.
     pub whole: bool,
+    /// Keys, disposals and holds, as of the newest entry.
+    pub ledger: Arc<Ledger>,
     /// For the report.
     pub report: LogReport,
 }
@@ -80,14 +83,16 @@ pub(super) async fn check(
         pinned = Some(opened.map_err(usage)?);
     }
     let (checkpoint, note) = checkpoint(reader, keys, &origin, findings).await?;
-    let anchors = Anchors::read(reader, keys, &origin, note, &options.anchors, findings).await?;
+    let anchors = Anchors::read(reader, keys, &origin, note.clone(), &options.anchors, findings).await?;
     let tiles = TileChecker::new(reader.clone(), checkpoint.as_ref());
-    let mut walk = Walk::new(origin, checkpoint, pinned, anchors, tiles);
+    let mut walk = Walk::new(origin, checkpoint, pinned, anchors, tiles, Ledger::new(keys));
+    walk.unproven = note;
     walk.batches(reader, keys, findings).await?;
     walk.finish(findings).await.map(Some)
 }
 
-/// The checkpoint that lies in the store.
+/// The checkpoint that lies in the store, and its note. If none of the given keys signed it, one may have that an entry
+/// of the log introduces: it is judged when all of them were read, and is taken at its word until then.
 async fn checkpoint(
     reader: &Reader,
     keys: &Verifiers,
@@ -98,7 +103,10 @@ async fn checkpoint(
     match reader.read_newest(layout::CHECKPOINT).await? {
         Read::Found(stored) => match Checkpoint::open(&stored.bytes, keys, origin) {
             Ok(checkpoint) => return Ok((Some(checkpoint), Some(stored.bytes))),
-            Err(fault) => findings.push(Finding::new(fault.code, place, fault.detail)),
+            Err(fault) => match key_rules::claimed(&fault, &stored.bytes) {
+                Some(claimed) => return Ok((Some(claimed), Some(stored.bytes))),
+                None => findings.push(Finding::new(fault.code, place, fault.detail)),
+            },
         },
         Read::Absent => {
             let detail = "the log has batches, and nothing that says how large it is";
@@ -110,10 +118,11 @@ async fn checkpoint(
 }
 
 /// What became of one batch.
-enum Fetched {
+pub(super) enum Fetched {
     Batch(Batch),
     Absent,
-    Fault(Fault),
+    /// It is none, and its bytes.
+    Fault(Fault, Bytes),
     Unreadable(Error),
 }
 
@@ -133,6 +142,10 @@ struct Walk {
     anchors: Anchors,
     tiles: TileChecker,
     report: LogReport,
+    ledger: Ledger,
+    /// The note of the checkpoint, until its key is judged; and what was found of it on its word.
+    unproven: Option<Bytes>,
+    differs: Option<Finding>,
 }
 
 impl Walk {
@@ -142,6 +155,7 @@ impl Walk {
         pinned: Option<Checkpoint>,
         anchors: Anchors,
         tiles: TileChecker,
+        ledger: Ledger,
     ) -> Self {
         let report = LogReport {
             batches: 0,
@@ -166,6 +180,9 @@ impl Walk {
             anchors,
             tiles,
             report,
+            ledger,
+            unproven: None,
+            differs: None,
         }
     }
 
@@ -236,13 +253,13 @@ impl Walk {
             return Ok(());
         }
         self.next = number + 1;
-        let batch = match fetched {
+        let batch = match key_rules::again(fetched, self.ledger.ring(), &self.origin) {
             Fetched::Batch(batch) if batch.header.batch == number => batch,
             Fetched::Batch(batch) => {
                 lost(self, code::LOG_PREVIOUS, format!("it is batch {}", batch.header.batch));
                 return Ok(());
             }
-            Fetched::Fault(fault) => {
+            Fetched::Fault(fault, _) => {
                 lost(self, fault.code, fault.detail);
                 return Ok(());
             }
@@ -262,6 +279,10 @@ impl Walk {
             lost(self, code::LOG_ROOT, format!("it begins at entry {first}, and {size} are before it"));
             self.previous = Some(Some(batch.hash));
         }
+        if let Err(fault) = self.ledger.batch(&self.origin, batch.signed_by, batch.header.first) {
+            findings.push(Finding::new(fault.code, place.clone(), fault.detail));
+        }
+        let known = self.differs.is_some();
         let compared = self.entries(&batch, &place, findings).await?;
         if self.whole && self.edge.root() == batch.header.root {
             compared.into_iter().for_each(|finding| findings.push(finding));
@@ -269,6 +290,7 @@ impl Walk {
             let detail = format!("its root is not that of the {} entries up to here", self.edge.size());
             findings.push(Finding::new(code::LOG_ROOT, place, detail));
             self.whole = false;
+            self.differs = self.differs.take().filter(|_| known);
         }
         Ok(())
     }
@@ -278,9 +300,13 @@ impl Walk {
     async fn entries(&mut self, batch: &Batch, place: &Place, findings: &mut Findings) -> Result<Vec<Finding>> {
         let (mut full, mut compared) = (Vec::new(), Vec::new());
         for (index, line) in (batch.header.first..).zip(&batch.lines) {
-            match Entry::parse(line, &self.origin) {
+            let entry = Entry::parse(line, &self.origin);
+            if let Some(Err(fault)) = entry.as_ref().ok().map(|entry| self.ledger.take(index, entry)) {
+                findings.push(Finding::new(fault.code, place.clone(), fault.detail));
+            }
+            match entry {
                 Ok(Entry::Segment(manifest)) => self.manifest(&manifest, line, place, findings),
-                Ok(Entry::Alive(_)) => {}
+                Ok(Entry::Alive(_) | Entry::Key(_) | Entry::Disposal(_) | Entry::Hold(_)) => {}
                 Ok(Entry::Unknown { format }) => {
                     self.report.unknown += 1;
                     let detail = format!("entry {index} is of format {format:?}");
@@ -327,7 +353,7 @@ impl Walk {
         };
         if differs(&self.checkpoint) {
             let detail = format!("its root of {size} entries is not the one that the batches give");
-            findings.push(Finding::new("log_checkpoint", Place::object(layout::CHECKPOINT), detail));
+            self.differs = Some(Finding::new("log_checkpoint", Place::object(layout::CHECKPOINT), detail));
         }
         if differs(&self.pinned) {
             let detail = format!("the root of its first {size} entries is not the one that you hold a checkpoint of");
@@ -337,6 +363,7 @@ impl Walk {
 
     async fn finish(mut self, findings: &mut Findings) -> Result<LogView> {
         let size = self.edge.size();
+        self.judge_checkpoint(findings);
         if self.next == 0 {
             let detail = "there are other objects of a log, and none of its batches";
             findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));
@@ -353,7 +380,7 @@ impl Walk {
             let detail = format!("you hold a checkpoint of {claimed} entries, and the batches hold {size}");
             findings.push(Finding::new("checkpoint_ahead", Place::object(layout::batch_key(self.next)), detail));
         }
-        self.report.anchors = self.anchors.finish(size, self.whole, findings);
+        self.report.anchors = self.anchors.finish(size, self.whole, self.ledger.ring(), findings);
         if self.whole {
             for (tile, bytes) in self.edge.partials() {
                 self.tiles.partial(Expected { tile, bytes }, findings).await?;
@@ -363,7 +390,21 @@ impl Walk {
         }
         self.report.entries = size;
         let chains = self.chains.into_iter().map(|(chain, logged)| (chain, Arc::new(logged))).collect();
-        Ok(LogView { chains, whole: self.whole, report: self.report })
+        Ok(LogView { chains, whole: self.whole, ledger: Arc::new(self.ledger), report: self.report })
+    }
+
+    /// Whether a key that is good at its size signed the checkpoint. If none did, it promises nothing.
+    fn judge_checkpoint(&mut self, findings: &mut Findings) {
+        let judged = self.unproven.take().map(|note| key_rules::judge(&note, self.ledger.ring(), &self.origin));
+        match judged {
+            Some(Err(fault)) => {
+                findings.push(Finding::new(fault.code, Place::object(layout::CHECKPOINT), fault.detail));
+                self.checkpoint = None;
+                self.report.checkpoint = None;
+                self.tiles.forget();
+            }
+            Some(Ok(())) | None => self.differs.take().into_iter().for_each(|finding| findings.push(finding)),
+        }
     }
 }
 
@@ -375,10 +416,10 @@ async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) 
         Read::Absent => Fetched::Absent,
         Read::Found(stored) => match Batch::open(&stored.bytes, keys, origin) {
             Ok(batch) => Fetched::Batch(batch),
-            Err(fault) => Fetched::Fault(fault),
+            Err(fault) => Fetched::Fault(fault, stored.bytes),
         },
         Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
-            Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()))
+            Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()), Bytes::new())
         }
         Read::Unreadable(e) => Fetched::Unreadable(e),
     })

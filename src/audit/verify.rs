@@ -5,6 +5,7 @@ use super::{
     examine::{Examined, Look, examine},
     findings::Findings,
     inventory::{self, PAGE},
+    key_rules::Rules,
     logged::Comparison,
     read::{Read, Reader},
     report::{
@@ -90,7 +91,8 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         let detail = format!("{} holds no chain", reader.describe());
         findings.push(Finding::new("no_chains", Place::default(), detail));
     }
-    let walking = Walking { keys: Arc::new(keys.clone()), origin: origin.as_deref(), options: &options, due };
+    let known = log.as_ref().map_or(keys, |log| log.ledger.ring().verifiers());
+    let walking = Walking { keys: Arc::new(known.clone()), origin: origin.as_deref(), options: &options, due };
     let walked = walking.all(&reader, &chains, log.as_ref(), &mut findings).await?;
     cross::check(&walked, &mut findings);
     let (artifacts, artifact_bytes) = artifacts::check(&reader, &walked, &mut findings).await?;
@@ -197,14 +199,17 @@ impl Walking<'_> {
         }
         let logged = log.iter().flat_map(|log| &log.chains);
         for (chain, logged) in logged.filter(|(chain, _)| !walked.contains_key(chain)) {
-            logged.removed(chain, 0, 0).into_iter().for_each(|finding| findings.push(finding));
+            let rules = log.map(|log| Rules::new(log.ledger.clone(), chain, self.options.now));
+            logged.removed(chain, 0, 0, rules.as_ref()).into_iter().for_each(|finding| findings.push(finding));
         }
         Ok(walked)
     }
 
     fn comparison(&self, chain: &ChainId, log: &LogView) -> Comparison {
         let logged = log.chains.get(chain).cloned().unwrap_or_default();
-        Comparison::new(logged, log.whole, self.due)
+        let mut comparison = Comparison::new(logged, log.whole, self.due);
+        comparison.rules = Some(Rules::new(log.ledger.clone(), chain, self.options.now));
+        comparison
     }
 }
 

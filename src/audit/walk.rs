@@ -211,6 +211,7 @@ impl Walker {
         }
         good &= self.origin_fits(&place, manifest);
         good &= self.link_fits(&place, manifest);
+        good &= self.rules_fit(&place, &opened);
         self.note_clock(&place, manifest);
         self.gaps(&place, &manifest.counts.gaps, &examined.gaps, examined.gaps_left_out);
         self.take(&place, opened, good);
@@ -297,6 +298,16 @@ impl Walker {
         }
     }
 
+    /// What the log says of the key that signed a segment, and of the segment's going.
+    fn rules_fit(&mut self, place: &Place, opened: &Opened) -> bool {
+        let Some(rules) = &self.log.rules else { return true };
+        let Manifest { origin, sequence, .. } = &opened.manifest;
+        let (key, kept) = (rules.key(place, origin, *sequence, &opened.signed_by), rules.kept(place, *sequence));
+        let good = key.is_none();
+        key.into_iter().chain(kept).for_each(|finding| self.tell(finding));
+        good
+    }
+
     /// The sequence that directly follows the head.
     fn head_sequence(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.sequence + 1)
@@ -357,7 +368,13 @@ impl Walker {
         if self.holes.len() >= KEPT_BACK {
             self.fill_holes(None);
         }
-        self.holes.push(Range { from, to: Some(to) });
+        let Some(rules) = self.log.rules.clone() else { return self.holes.push(Range { from, to: Some(to) }) };
+        for (run, expired) in rules.split(from..to) {
+            match rules.told(&run).filter(|_| expired) {
+                Some(told) => self.tell(told),
+                None => self.holes.push(Range { from: run.start, to: Some(run.end) }),
+            }
+        }
     }
 
     /// Tells of the holes kept back, now that it is known at which offset the chain goes on, or that it does not.

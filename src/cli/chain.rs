@@ -107,9 +107,10 @@ async fn reset(config: &Config, args: &Reset, brokers: BTreeMap<i32, Broker>) ->
     let signer = config.seal.signer.as_ref().ok_or_else(|| {
         Failure::usage("this configuration only judges (roles): use one that seals, with its signing key")
     })?;
-    let signer = crate::note::Signer::parse(&signer.secret_text())?;
+    let signer = signer.open()?;
+    let keys = wire::keys_with(&config.trusted, &*signer)?;
     let (rules, _) = wire::load_rules(config)?;
-    let resetter = Resetter::new(store, signer, clock, wire::options(config, rules)?);
+    let resetter = Resetter::new(store, signer, keys.into(), clock, wire::options(config, rules)?);
     let (mut text, mut told, mut opened, mut due) = (String::new(), Vec::new(), 0, 0);
     for (partition, broker) in brokers {
         let place = TopicPartition::new(args.topic.as_str(), partition);

@@ -8,13 +8,16 @@ pub mod config;
 pub mod cost;
 pub mod dead_letters;
 pub mod demo;
+mod desk;
 pub mod exit;
 pub mod keys;
+mod keys_log;
 mod letters_select;
 mod mapping;
 mod proof_view;
 pub mod prove;
 mod reload;
+pub mod retention;
 pub mod rules;
 pub mod rules_import;
 pub mod run;
@@ -86,6 +89,10 @@ enum Command {
     Schemas(schemas::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),
+    /// Delete what is past its date, after the log says so; lock what must stay longer
+    Retention(retention::Args),
+    /// Hold evidence beyond its date, and let it go
+    Hold(retention::HoldArgs),
     /// Open the next incarnation of chains whose topic is another one than before
     Chain(chain::Args),
     /// Check the configuration and say what it would connect to and cost
@@ -111,6 +118,8 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => quiet(&cli.logging).and_then(|()| rules::main(args)),
         Command::Schemas(args) => quiet(&cli.logging).and_then(|()| schemas::main(args)),
         Command::DeadLetters(args) => quiet(&cli.logging).and_then(|()| dead_letters::main(args)),
+        Command::Retention(args) => quiet(&cli.logging).and_then(|()| retention::main(args)),
+        Command::Hold(args) => quiet(&cli.logging).and_then(|()| retention::hold(args)),
         Command::Chain(args) => quiet(&cli.logging).and_then(|()| chain::main(args)),
         Command::Config(args) => quiet(&cli.logging).and_then(|()| config::main(args)),
     };

@@ -9,7 +9,7 @@ use crate::{
     config::duration as parse_duration,
     note::Verifiers,
     store::{self, StoreSpec},
-    tlog::{Policy, stamp::Authorities},
+    tlog::{Policy, Trust, stamp::Authorities},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -37,8 +37,8 @@ pub struct Args {
     /// A folder, or s3://BUCKET[/PREFIX]
     #[arg(value_name = "STORE")]
     store: String,
-    /// A verifier key, or a file of them; may be repeated
-    #[arg(long = "key", value_name = "VKEY_OR_FILE", required = true)]
+    /// A verifier key, a file of them, or a trust file; may be repeated
+    #[arg(long = "key", visible_alias = "trust", value_name = "VKEY_OR_FILE", required = true)]
     keys: Vec<String>,
     /// A verifier key of the transparency log, or a file of them; there must be a log then. May be repeated
     #[arg(long = "log-key", value_name = "VKEY_OR_FILE")]
@@ -187,7 +187,9 @@ pub(crate) fn verifiers(keys: &[String]) -> Result<Verifiers, Failure> {
         let message = "--key: that is a secret key: verifiers need what `authseal keys show` prints of it";
         return Err(Failure::usage(message));
     }
-    Verifiers::parse(&lines).map_err(|e| Failure { code: exit::USAGE, message: e.context("--key").to_string() })
+    let trust =
+        Trust::parse(&lines).map_err(|e| Failure { code: exit::USAGE, message: e.context("--key").to_string() });
+    Ok(trust?.keys)
 }
 
 /// Shows how far the audit is, where somebody looks.

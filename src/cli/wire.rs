@@ -26,6 +26,7 @@ use crate::{
         state::kafka::{KafkaStateLog, StateSettings},
     },
     remote::{Http, Remote},
+    signing::{self, Sign},
     source::kafka::{KafkaSettings, KafkaSource},
     store::{self, Store, StoreSpec, selftest},
 };
@@ -85,13 +86,15 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         "reading from Kafka"
     );
     let signer = signer(&config)?;
-    let logging = Logging::start(&config, &store, &signer, &clock, &publisher, &health)?;
+    let keys = keys_with(&config.trusted, &*signer)?;
+    refuse_retired(&config, &*store, &*signer).await?;
+    let logging = Logging::start(&config, &store, &keys, &clock, &publisher, &health).await?;
     let parts = Parts {
         source: Box::new(source),
         store,
         publisher,
-        verifiers: Arc::new(Verifiers::of(&signer)),
-        signer: Arc::new(signer),
+        verifiers: Arc::new(keys),
+        signer: logging.gate(signer),
         clock,
     };
     let status = Arc::new(Status::new(health, logging.watcher()));
@@ -130,10 +133,10 @@ pub(super) struct Logging {
 }
 
 impl Logging {
-    fn start(
+    async fn start(
         config: &Config,
         store: &Arc<dyn Store>,
-        signer: &Signer,
+        seal_keys: &Verifiers,
         clock: &Clock,
         publisher: &Arc<KafkaPublisher>,
         health: &Arc<Health>,
@@ -142,13 +145,14 @@ impl Logging {
         let Some(settings) = config.transparency_log.as_ref().filter(|_| config.roles.seal) else {
             return Ok(Self { queue, task: None });
         };
-        let key = Signer::parse(&settings.signer.secret_text())?;
+        let signer = settings.signer.open()?;
+        refuse_retired(config, &**store, &*signer).await?;
         let publisher: Arc<dyn Publisher> = publisher.clone();
         let parts = log::Parts {
             store: store.clone(),
-            keys: Arc::new(Verifiers::of(&key)),
-            signer: Arc::new(key),
-            seal_keys: Arc::new(Verifiers::of(signer)),
+            keys: Arc::new(keys_with(&config.trusted, &*signer)?),
+            signer,
+            seal_keys: Arc::new(seal_keys.clone()),
             clock: clock.clone(),
             publisher: settings.checkpoint_topic.is_some().then_some(publisher),
             health: health.clone(),
@@ -161,6 +165,18 @@ impl Logging {
         let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));
         tracing::info!(log = config.origin, topic = settings.checkpoint_topic, "what is sealed is entered in the log");
         Ok(Self { queue, task: Some((stop, task)) })
+    }
+
+    /// The signer, until the log says that its key is retired.
+    fn gate(&self, signer: Arc<dyn Sign>) -> Arc<dyn Sign> {
+        let queue = self.queue.clone();
+        Arc::new(signing::Gated::new(signer, move |name, id| {
+            let entry = queue.retired_at(name, id)?;
+            Some(format!(
+                "the key {name}+{id} was retired by entry {entry} of the log, and nothing more is sealed with it: \
+                 configure the key that took its place, and restart"
+            ))
+        }))
     }
 
     /// Hears what is sealed. Without a log nobody empties the queue, so that nothing is put into it.
@@ -217,15 +233,35 @@ pub(crate) fn hear(queue: &log::Queue, notice: &Notice<'_>) {
 }
 
 /// The key that signs. A process that only judges has none, and is given one that nobody knows and that signs nothing.
-fn signer(config: &Config) -> Result<Signer> {
+fn signer(config: &Config) -> Result<Arc<dyn Sign>> {
     match &config.seal.signer {
-        Some(signer) => Signer::parse(&signer.secret_text()),
+        Some(signer) => signer.open(),
         None => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
-            Signer::from_seed(&format!("{}/nobody", config.origin), seed)
+            Ok(Arc::new(Signer::from_seed(&format!("{}/nobody", config.origin), seed)?))
         }
     }
+}
+
+/// Our own key, and those of the same name that are trusted beside it.
+pub(super) fn keys_with(trusted: &Verifiers, signer: &dyn Sign) -> Result<Verifiers> {
+    let mut keys = signing::verifiers(signer)?;
+    keys.extend(&trusted.named(signer.name()))?;
+    Ok(keys)
+}
+
+/// Refuses to start with a key that was retired: what it signs would be refused for ever.
+async fn refuse_retired(config: &Config, store: &dyn Store, signer: &dyn Sign) -> Result<()> {
+    if !config.roles.seal || !log::is_retired(store, &signer.verifier_key()).await? {
+        return Ok(());
+    }
+    let (name, id) = (signer.name(), signer.id());
+    Err(Error::config(format!(
+        "the key {name}+{id} was retired in the log of {}: whatever it signs is refused by auditors; configure the key \
+         that took its place (`authseal keys list` shows it)",
+        store.describe()
+    )))
 }
 
 /// Opens the store, tries what it promises, and binds it to the origin.
@@ -296,6 +332,7 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
             codec: seal.codec,
             level: seal.level,
             memory: seal.memory_bytes,
+            classes: config.store.classes.policies(),
             ..SealOptions::default()
         },
         retention: config.store.retention,

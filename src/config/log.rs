@@ -1,15 +1,13 @@
 //! `[log]`: what this process writes about itself, and the transparency log of what it seals.
 
 use super::{
-    Roles,
+    Roles, SignerSpec,
     check::Check,
     resolve,
     settings::{LogFormatName, LogSettings, TimestampSettings},
+    signer::SignerSettings,
 };
-use crate::{
-    note::Signer,
-    tlog::{Policy, stamp::Authorities},
-};
+use crate::tlog::{Policy, stamp::Authorities};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// What is logged.
@@ -23,8 +21,8 @@ pub struct Log {
 
 /// The transparency log.
 pub struct TransparencyLog {
-    /// The log's key: its name is the origin.
-    pub signer: Signer,
+    /// Who signs for the log, with a key whose name is the origin.
+    pub signer: SignerSpec,
     /// Where checkpoints are published, so that others hold copies.
     pub checkpoint_topic: Option<String>,
     /// Which witnesses are asked to cosign checkpoints, and which of them are enough.
@@ -61,24 +59,32 @@ pub(super) fn transparency(
     check: &mut Check<'_>,
 ) -> Option<TransparencyLog> {
     let topic = settings.checkpoint_topic;
-    let key_given = settings.key.is_some() || settings.key_file.is_some();
+    let signer = SignerSettings {
+        key: settings.key,
+        key_file: settings.key_file,
+        passphrase: settings.key_passphrase,
+        passphrase_file: settings.key_passphrase_file,
+        command: settings.sign_command,
+        verifier_key: settings.verifier_key,
+        timeout: settings.sign_timeout,
+    };
     let stamps_given = settings.timestamps.url.is_some() || settings.timestamps.certificates_file.is_some();
     for (setting, given) in [
         ("log.checkpoint_topic", topic.is_some()),
         ("log.policy_file", settings.policy_file.is_some()),
         ("log.timestamps.url", stamps_given),
     ] {
-        if given && !key_given {
+        if given && !signer.given() {
             check.wrong(setting, "has no effect without log.key_file: there is no log, and no checkpoint");
         }
     }
     let policy = policy(settings.policy_file, check);
     let timestamps = timestamps(settings.timestamps, check);
-    let key = check.secret("log.key", settings.key, settings.key_file.as_deref())?;
-    if !roles.seal {
+    let given = signer.given();
+    let signer = signer.resolve("log", origin.map(str::to_owned), check)?;
+    if given && !roles.seal {
         check.warn("log.key_file: has no effect in a process that does not seal");
     }
-    let signer = resolve::signer(key.reveal(), "log.key", origin.map(str::to_owned), check)?;
     if let Some(policy) = policy.as_ref().filter(|policy| !policy.logs().is_empty()) {
         let is_ours = |(name, id)| name == signer.name() && id == signer.id();
         if !policy.logs().iter().any(is_ours) {

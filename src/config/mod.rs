@@ -5,6 +5,7 @@
 //! environment, never from the file itself, and are never shown.
 
 mod check;
+mod classes;
 mod de;
 mod kafka;
 mod log;
@@ -14,22 +15,25 @@ mod render;
 mod resolve;
 mod secret;
 mod settings;
+mod signer;
 mod store;
 mod topics;
 mod tree;
 mod units;
 
+pub use classes::{Class, Classes};
 pub use kafka::Kafka;
 pub use log::{Log, Timestamps, TransparencyLog};
 pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
 pub use problem::{Origin, Problem, Problems};
 pub(crate) use resolve::check_origin;
 pub use secret::{Key32, Secret};
+pub use signer::SignerSpec;
 pub use store::Store;
 pub use topics::{Start, Topic};
 pub use units::{parse as duration, show as show_duration};
 
-use crate::{note::Signer, segment::Codec};
+use crate::{note::Verifiers, segment::Codec};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -84,6 +88,8 @@ pub struct Config {
     pub log: Log,
     /// The transparency log; without one the removal of the newest segments cannot be found.
     pub transparency_log: Option<TransparencyLog>,
+    /// Keys that are accepted beside our own: those of other writers, and older and newer ones of ours.
+    pub trusted: Verifiers,
     /// What is allowed but deserves a word.
     pub warnings: Vec<String>,
 }
@@ -107,8 +113,8 @@ pub struct Rules {
 
 /// When a segment is sealed, and how.
 pub struct Seal {
-    /// The key that signs, its name `<origin>/seal`. Never missing where anything is sealed.
-    pub signer: Option<Signer>,
+    /// Who signs, with a key called `<origin>/seal`. Never missing where anything is sealed.
+    pub signer: Option<SignerSpec>,
     /// The destroyable key of withheld values and pseudonyms. Without one, whoever seals makes up a key and forgets it:
     /// withheld values can then never be compared with anything, and no topic may have `keep = "event"`.
     pub withhold_key: Option<Key32>,

@@ -1,7 +1,8 @@
 //! A resolved configuration for people and programs, secrets redacted.
 
+use super::SignerSpec;
 use super::{Config, Start, Topic, secret::REDACTED, units::show};
-use crate::{decode::Format, note::Signer, store::StoreSpec};
+use crate::{decode::Format, store::StoreSpec};
 use serde_json::{Map, Value, json};
 
 pub(super) fn to_json(config: &Config) -> Value {
@@ -41,8 +42,9 @@ pub(super) fn to_json(config: &Config) -> Value {
             "reload": show(config.rules.reload),
         },
         "seal": {
-            "key": seal.signer.as_ref().map(|_| REDACTED),
-            "verifier_key": seal.signer.as_ref().map(Signer::verifier_key),
+            "key": seal.signer.as_ref().filter(|signer| signer.program().is_none()).map(|_| REDACTED),
+            "sign_command": seal.signer.as_ref().and_then(SignerSpec::program),
+            "verifier_key": seal.signer.as_ref().map(SignerSpec::verifier_key),
             "withhold_key": seal.withhold_key.as_ref().map(|_| REDACTED),
             "max_records": seal.max_records,
             "max_mib": seal.max_bytes >> 20,
@@ -59,18 +61,25 @@ pub(super) fn to_json(config: &Config) -> Value {
             "mode": config.store.retention.mode,
             "period": (config.store.retention.mode != crate::retention::LockMode::None)
                 .then(|| show(config.store.retention.period)),
+            "disposed_after": config.store.classes.default.expires.map(show),
+            "topics": config.store.classes.topics.iter().map(|(topic, class)| {
+                let class = json!({ "mode": class.policy.mode, "disposed_after": class.expires.map(show) });
+                (topic.clone(), class)
+            }).collect::<std::collections::BTreeMap<_, _>>(),
         },
         "http": { "listen": config.http },
         "log": {
             "format": if config.log.json { "json" } else { "text" },
             "level": config.log.level,
-            "key": config.transparency_log.as_ref().map(|_| REDACTED),
+            "key": config.transparency_log.as_ref().filter(|log| log.signer.program().is_none()).map(|_| REDACTED),
+            "sign_command": config.transparency_log.as_ref().and_then(|log| log.signer.program()),
             "verifier_key": config.transparency_log.as_ref().map(|log| log.signer.verifier_key()),
             "checkpoint_topic": config.transparency_log.as_ref().and_then(|log| log.checkpoint_topic.as_ref()),
             "witnesses": config.transparency_log.as_ref().and_then(|log| log.policy.as_ref()).map(witnesses),
             "timestamps": config.transparency_log.as_ref().and_then(|log| log.timestamps.as_ref())
                 .map(|stamps| json!({ "url": stamps.url, "every": show(stamps.every) })),
         },
+        "trusted": config.trusted.text().lines().collect::<Vec<_>>(),
         "warnings": config.warnings,
     })
 }

@@ -2,10 +2,23 @@
 //! else; `authseal.example.toml` states them and a test compares.
 
 use super::{
-    Config, Roles, Rules, Seal, check::Check, kafka, log, problem::Problem, secret::Key32, settings::*, store, topics,
-    tree::Node, units,
+    Config, Roles, Rules, Seal,
+    check::Check,
+    kafka, log,
+    problem::Problem,
+    secret::{Key32, Secret},
+    settings::*,
+    signer::{self, SignerSettings},
+    store, topics,
+    tree::Node,
+    units,
 };
-use crate::{note::Signer, position::is_kafka_name, segment::Codec};
+use crate::{
+    note::{Signer, Verifiers},
+    position::is_kafka_name,
+    segment::Codec,
+    tlog::Trust,
+};
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,6 +65,9 @@ pub(super) fn resolve(
         }
     }
     let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref(), checkpoints]);
+    let choices = settings.topics.iter();
+    let choices = choices.map(|topic| (topic.name.clone().unwrap_or_default(), topic.retention.clone()));
+    let choices: Vec<(String, Option<String>)> = choices.collect();
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
@@ -63,7 +79,8 @@ pub(super) fn resolve(
                        (authseal keys generate-withhold writes one)";
         check.wrong(&format!("topics.{place}.keep"), message);
     }
-    let store = store::resolve(settings.store, heartbeat, &mut check);
+    let store = store::resolve(settings.store, &choices, heartbeat, &mut check);
+    let trusted = trusted(settings.trust_file.as_deref(), origin.as_deref(), &mut check);
     let http = listen(settings.http.listen.as_deref(), &mut check);
     let log = log::lines(&settings.log, &mut check);
     let transparency_log = log::transparency(settings.log, origin.as_deref(), roles, &mut check);
@@ -85,6 +102,7 @@ pub(super) fn resolve(
             http,
             log,
             transparency_log,
+            trusted,
             warnings: check.warnings,
         }),
         _ => Err(check.problems),
@@ -188,13 +206,19 @@ fn rules(settings: RulesSettings, roles: Roles, check: &mut Check<'_>) -> Rules 
 }
 
 fn seal(settings: SealSettings, origin: Option<&str>, roles: Roles, check: &mut Check<'_>) -> Option<Seal> {
-    let key_given = settings.key.is_some() || settings.key_file.is_some();
-    if !key_given && roles.seal {
+    let signer = SignerSettings {
+        key: settings.key,
+        key_file: settings.key_file,
+        passphrase: settings.key_passphrase,
+        passphrase_file: settings.key_passphrase_file,
+        command: settings.sign_command,
+        verifier_key: settings.verifier_key,
+        timeout: settings.sign_timeout,
+    };
+    if !signer.given() && roles.seal {
         check.missing("seal.key_file", "the signing key (authseal keys generate writes one)");
     }
-    let key = check.secret("seal.key", settings.key, settings.key_file.as_deref());
-    let wanted = origin.map(crate::store_info::seal_key_name);
-    let signer = key.and_then(|key| signer(key.reveal(), "seal.key", wanted, check));
+    let signer = signer.resolve("seal", origin.map(crate::store_info::seal_key_name), check);
     let withhold = check.secret("seal.withhold_key", settings.withhold_key, settings.withhold_key_file.as_deref());
     let withhold_key = withhold.and_then(|text| {
         let key = Key32::parse(text.reveal());
@@ -245,26 +269,58 @@ fn given(check: &Check<'_>, setting: &str) -> Option<super::Origin> {
 }
 
 /// The key of `setting`, which must be called `wanted`.
-pub(super) fn signer(text: &str, setting: &str, wanted: Option<String>, check: &mut Check<'_>) -> Option<Signer> {
+pub(super) fn signer(
+    text: &Secret,
+    passphrase: Option<&Secret>,
+    setting: &str,
+    wanted: Option<String>,
+    check: &mut Check<'_>,
+) -> Option<Signer> {
     let (place, file) = (given(check, setting), format!("{setting}_file"));
-    let signer = match Signer::parse(text) {
-        Ok(signer) => signer,
+    match signer::read_key(text, passphrase) {
+        Ok(signer) => {
+            right_name(signer.name(), &file, wanted, check);
+            Some(signer)
+        }
         Err(error) => {
             check.wrong_at(place, &file, error.to_string());
-            return None;
+            None
         }
-    };
-    let wanted = wanted?;
-    if signer.name() != wanted {
-        let message = match wanted.strip_suffix("/seal").is_some_and(|origin| origin == signer.name())
-            || signer.name().strip_suffix("/seal") == Some(&wanted)
-        {
-            true => format!("the key is called {}, not {wanted}: seal and log have a key each", signer.name()),
-            false => format!("the key is called {}, not {wanted}: it belongs to another origin", signer.name()),
-        };
-        check.wrong_at(place, &file, message);
     }
-    Some(signer)
+}
+
+/// Reports a key at `setting` that is called otherwise than `wanted`.
+pub(super) fn right_name(name: &str, setting: &str, wanted: Option<String>, check: &mut Check<'_>) {
+    let Some(wanted) = wanted.filter(|wanted| wanted != name) else { return };
+    let other = wanted.strip_suffix("/seal") == Some(name) || name.strip_suffix("/seal") == Some(&wanted);
+    let message = match other {
+        true => format!("the key is called {name}, not {wanted}: seal and log have a key each"),
+        false => format!("the key is called {name}, not {wanted}: it belongs to another origin"),
+    };
+    let place = check.origin(setting).or_else(|| given(check, setting.trim_end_matches("_file")));
+    check.wrong_at(place, setting, message);
+}
+
+/// The keys of `trust_file`.
+fn trusted(file: Option<&Path>, origin: Option<&str>, check: &mut Check<'_>) -> Verifiers {
+    let place = check.origin("trust_file");
+    let Some(bytes) = file.and_then(|file| check.read(place, "trust_file", file)) else { return Verifiers::default() };
+    match Trust::parse(&String::from_utf8_lossy(&bytes)) {
+        Ok(trust) => {
+            let ours = |origin: &str| {
+                let seal = crate::store_info::seal_key_name(origin);
+                trust.keys.iter().all(|(name, _)| name == origin || name == seal)
+            };
+            if !origin.is_none_or(ours) {
+                check.wrong("trust_file", "a key in it is called neither origin nor origin/seal");
+            }
+            trust.keys
+        }
+        Err(error) => {
+            check.wrong("trust_file", error.to_string());
+            Verifiers::default()
+        }
+    }
 }
 
 fn codec(name: CodecName, level: Option<i32>, check: &mut Check<'_>) -> (Codec, i32) {

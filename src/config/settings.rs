@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub cluster: Option<String>,
     pub instance: Option<String>,
     pub roles: Option<Vec<RoleName>>,
+    pub trust_file: Option<PathBuf>,
     pub kafka: KafkaSettings,
     pub topics: Vec<TopicSettings>,
     pub alerts: AlertsSettings,
@@ -67,6 +68,7 @@ pub(super) struct TopicSettings {
     pub gaps: Option<Gaps>,
     pub start: Option<String>,
     pub partitioned_by: Vec<String>,
+    pub retention: Option<String>,
 }
 
 /// How values are encoded.
@@ -132,6 +134,11 @@ pub(super) struct RulesSettings {
 pub(super) struct SealSettings {
     pub key: Option<SecretText>,
     pub key_file: Option<PathBuf>,
+    pub key_passphrase: Option<SecretText>,
+    pub key_passphrase_file: Option<PathBuf>,
+    pub sign_command: Option<Vec<String>>,
+    pub verifier_key: Option<String>,
+    pub sign_timeout: Option<Span>,
     pub withhold_key: Option<SecretText>,
     pub withhold_key_file: Option<PathBuf>,
     pub max_records: Option<u64>,
@@ -195,6 +202,15 @@ pub(super) enum StoreKindName {
 pub(super) struct RetentionSettings {
     pub mode: Option<ModeName>,
     pub period: Option<Span>,
+    pub classes: BTreeMap<String, ClassSettings>,
+}
+
+/// `[store.retention.classes.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ClassSettings {
+    pub mode: Option<ModeName>,
+    pub period: Option<Span>,
 }
 
 /// The modes of S3 Object Lock, and none.
@@ -221,6 +237,11 @@ pub(super) struct LogSettings {
     pub level: Option<String>,
     pub key: Option<SecretText>,
     pub key_file: Option<PathBuf>,
+    pub key_passphrase: Option<SecretText>,
+    pub key_passphrase_file: Option<PathBuf>,
+    pub sign_command: Option<Vec<String>>,
+    pub verifier_key: Option<String>,
+    pub sign_timeout: Option<Span>,
     pub checkpoint_topic: Option<String>,
     pub policy_file: Option<PathBuf>,
     pub timestamps: TimestampSettings,

@@ -2,11 +2,11 @@
 
 use super::{
     check::Check,
-    settings::{ChecksumName, ModeName, StoreKindName, StoreSettings},
+    classes::{self, Classes},
+    settings::{ChecksumName, StoreKindName, StoreSettings},
 };
 use crate::{
     ingest::RetentionPolicy,
-    retention::LockMode,
     store::{StoreSpec, s3::S3Settings},
 };
 use std::time::Duration;
@@ -16,13 +16,21 @@ use std::time::Duration;
 pub struct Store {
     /// Which store.
     pub spec: StoreSpec,
-    /// How objects are locked.
+    /// How objects are locked, unless the topic says otherwise.
     pub retention: RetentionPolicy,
+    /// How long what is sealed of each topic stays.
+    pub classes: Classes,
     /// Whether locks that nobody can shorten are meant.
     pub confirm_compliance: bool,
 }
 
-pub(super) fn resolve(settings: StoreSettings, heartbeat: Duration, check: &mut Check<'_>) -> Option<Store> {
+/// `topics`: each with the class that it chooses.
+pub(super) fn resolve(
+    settings: StoreSettings,
+    topics: &[(String, Option<String>)],
+    heartbeat: Duration,
+    check: &mut Check<'_>,
+) -> Option<Store> {
     let kind = match settings.kind {
         None => {
             check.missing("store.kind", "\"s3\" or \"dir\"");
@@ -31,8 +39,10 @@ pub(super) fn resolve(settings: StoreSettings, heartbeat: Duration, check: &mut 
         Some(StoreKindName::Dir) => dir(&settings, check),
         Some(StoreKindName::S3) => s3(&settings, check),
     };
-    let retention = retention(&settings, heartbeat, check);
-    Some(Store { spec: kind?, retention, confirm_compliance: settings.confirm_compliance })
+    let confirm_compliance = settings.confirm_compliance;
+    let (default, named) = classes::resolve(&settings.retention, settings.kind, confirm_compliance, heartbeat, check);
+    let classes = classes::of_topics(topics, &default, &named, check);
+    Some(Store { spec: kind?, retention: default.policy, classes, confirm_compliance })
 }
 
 fn dir(settings: &StoreSettings, check: &mut Check<'_>) -> Option<StoreSpec> {
@@ -88,40 +98,4 @@ fn s3(settings: &StoreSettings, check: &mut Check<'_>) -> Option<StoreSpec> {
     s3.path_style = settings.path_style.unwrap_or(settings.endpoint.is_some());
     s3.when_required = settings.checksum.unwrap_or_default() == ChecksumName::WhenRequired;
     Some(StoreSpec::S3(s3))
-}
-
-fn retention(settings: &StoreSettings, heartbeat: Duration, check: &mut Check<'_>) -> RetentionPolicy {
-    let is_dir = settings.kind == Some(StoreKindName::Dir);
-    let default = if is_dir { ModeName::None } else { ModeName::Governance };
-    let mode = match settings.retention.mode.unwrap_or(default) {
-        ModeName::None => LockMode::None,
-        ModeName::Governance => LockMode::Governance,
-        ModeName::Compliance => LockMode::Compliance,
-    };
-    let period = check.duration("store.retention.period", settings.retention.period, Duration::from_secs(400 * 86_400));
-    match mode {
-        LockMode::None if settings.retention.period.is_some() => {
-            check.wrong("store.retention.period", "has no effect with mode NONE: take it out");
-        }
-        LockMode::None if !is_dir => {
-            check.warn("store.retention: mode NONE: whoever may write to the bucket may delete the evidence");
-        }
-        LockMode::None => {}
-        _ if is_dir => {
-            check.wrong("store.retention.mode", "a folder cannot lock: the mode of kind = \"dir\" is NONE");
-        }
-        LockMode::Compliance if !settings.confirm_compliance => {
-            let message = "COMPLIANCE cannot be undone by anyone, the root account included, and every object is paid \
-                           for until its date: set store.confirm_compliance = true if that is meant";
-            check.wrong("store.retention.mode", message);
-        }
-        _ if period < heartbeat => {
-            check.wrong(
-                "store.retention.period",
-                "is shorter than seal.heartbeat: the head of a chain would be unlocked",
-            );
-        }
-        _ => {}
-    }
-    RetentionPolicy { mode, period }
 }

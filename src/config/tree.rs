@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 /// Variables of this prefix are settings.
 pub(super) const ENV_PREFIX: &str = "AUTHSEAL_";
 /// Variables of the prefix that are not settings: of the command line, and of the tests.
-const ENV_RESERVED: [&str; 2] = ["AUTHSEAL_CONFIG", "AUTHSEAL_LOG"];
+const ENV_RESERVED: [&str; 3] = ["AUTHSEAL_CONFIG", "AUTHSEAL_LOG", "AUTHSEAL_PASSPHRASE"];
 const ENV_TESTS: &str = "AUTHSEAL_TEST_";
 
 /// A value and where it came from.

@@ -5,9 +5,10 @@ use super::switching::Changes;
 use crate::{
     decode::Decoder,
     detect::{Limits, RuleSet},
-    note::{Signer, Verifiers},
+    note::Verifiers,
     publish::Publisher,
     segment::Codec,
+    signing::Sign,
     source::Source,
     store::Store,
 };
@@ -63,6 +64,8 @@ pub struct SealOptions {
     pub memory: usize,
     /// Segments sealed at the same time.
     pub parallel: usize,
+    /// Topics whose segments are locked otherwise than the rest.
+    pub classes: HashMap<String, RetentionPolicy>,
 }
 
 impl Default for SealOptions {
@@ -77,6 +80,7 @@ impl Default for SealOptions {
             level: 1,
             memory: 256 << 20,
             parallel: 8,
+            classes: HashMap::new(),
         }
     }
 }
@@ -160,7 +164,7 @@ pub struct Parts {
     /// Where findings and dead letters go.
     pub publisher: Arc<dyn Publisher>,
     /// Signs manifests.
-    pub signer: Arc<Signer>,
+    pub signer: Arc<dyn Sign>,
     /// Keys whose segments are adopted: the signer's own, and those of the other writers.
     pub verifiers: Arc<Verifiers>,
     /// Wall clock.

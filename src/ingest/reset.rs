@@ -16,10 +16,11 @@ use crate::{
     error::{Error, Result},
     layout,
     manifest::{Broker, Manifest, Start, StartReason},
-    note::{Signer, Verifiers},
+    note::Verifiers,
     position::{ChainId, TopicPartition},
     record::{Gap, GapCause},
     segment::{self, SegmentBuilder},
+    signing::{self, Sign},
     store::{self, Put, Store},
 };
 use std::sync::Arc;
@@ -55,10 +56,16 @@ impl Proposal {
 
 impl Resetter {
     /// Resets chains in `store` with the settings of the workflow.
-    pub fn new(store: Arc<dyn Store>, signer: Signer, clock: Clock, options: Options) -> Self {
+    /// `verifiers`: the keys whose chains may be reset.
+    pub fn new(
+        store: Arc<dyn Store>,
+        signer: Arc<dyn Sign>,
+        verifiers: Arc<Verifiers>,
+        clock: Clock,
+        options: Options,
+    ) -> Self {
         let in_force = InForce::of(&options);
-        let verifiers = Arc::new(Verifiers::of(&signer));
-        let sealer = Sealer::new(store, Arc::new(signer), verifiers, clock, &options, Arc::new(Status::default()));
+        let sealer = Sealer::new(store, signer, verifiers, clock, &options, Arc::new(Status::default()));
         Self { sealer, in_force, options }
     }
 
@@ -110,7 +117,9 @@ impl Resetter {
         let manifest = Manifest { artifacts: self.in_force.names, ..described };
         chain::follows(&self.sealer.origin, next, None, &manifest)
             .map_err(|fault| Error::bug(format!("the new manifest does not begin a chain: {}", fault.detail)))?;
-        let sealed = segment::seal(draft, manifest, &self.sealer.signer)?;
+        let unsigned = segment::prepare(draft, manifest, self.sealer.signer.name())?;
+        let note = signing::note(&*self.sealer.signer, unsigned.line()).await?;
+        let sealed = unsigned.finish(&note, &signing::verifiers(&*self.sealer.signer)?)?;
         let key = layout::segment_key(next, 0);
         match store::put_new(&*self.sealer.store, &key, sealed.bytes.clone(), &sealed.manifest.retention).await? {
             Put::Ours(_) => Ok(sealed.manifest),

@@ -11,9 +11,10 @@ use crate::{
     error::{Error, Kind, Result},
     layout,
     manifest::*,
-    note::{Signer, Verifiers},
+    note::Verifiers,
     position::ChainId,
-    segment::{self, Draft, Sealed, SegmentBuilder},
+    segment::{self, Draft, Sealed, SegmentBuilder, Unsigned},
+    signing::{self, Sign},
     store::{self, Put, ReceiptKind, Store},
     telemetry,
 };
@@ -34,7 +35,7 @@ pub struct Sealer {
     /// Where segments go.
     pub store: Arc<dyn Store>,
     /// Signs manifests.
-    pub signer: Arc<Signer>,
+    pub signer: Arc<dyn Sign>,
     /// Keys whose segments are adopted.
     pub verifiers: Arc<Verifiers>,
     /// Wall clock.
@@ -93,7 +94,7 @@ impl Sealer {
     /// Seals into `store` with these settings, and tells `status` what goes wrong.
     pub fn new(
         store: Arc<dyn Store>,
-        signer: Arc<Signer>,
+        signer: Arc<dyn Sign>,
         verifiers: Arc<Verifiers>,
         clock: Clock,
         options: &Options,
@@ -129,12 +130,41 @@ impl Sealer {
         }
         let (chain, head) = (job.chain.clone(), job.head.clone());
         let this = self.clone();
-        let sealed = match tokio::task::spawn_blocking(move || this.build(job)).await {
-            Ok(Ok(sealed)) => sealed,
-            Ok(Err(error)) => return Outcome::Stop(error.context(format!("sealing chain {chain}"))),
-            Err(panic) => return Outcome::Stop(Error::bug(format!("sealing chain {chain} panicked")).caused_by(panic)),
+        let began = Instant::now();
+        let sealed = match blocking(&chain, move || this.build(job)).await {
+            Ok(unsigned) => self.sign(&chain, unsigned).await,
+            Err(error) => Err(error),
         };
-        self.put(&chain, head.as_ref(), sealed).await
+        match sealed {
+            Ok(sealed) => {
+                metrics::histogram!(telemetry::SEAL_SECONDS).record(began.elapsed().as_secs_f64());
+                self.put(&chain, head.as_ref(), sealed).await
+            }
+            Err(error) => Outcome::Stop(error.context(format!("sealing chain {chain}"))),
+        }
+    }
+
+    /// Signs. A signer that is slow, away or wrong is waited for, as a store is: nothing advances meanwhile, and the
+    /// part `signer` says what is wrong.
+    ///
+    /// If we crash here: nothing happened, and the records are read again.
+    async fn sign(&self, chain: &ChainId, unsigned: Unsigned) -> Result<Sealed> {
+        let mut pause = BACKOFF.0;
+        loop {
+            match signing::note(&*self.signer, unsigned.line()).await {
+                Ok(note) => {
+                    self.status.ok("signer");
+                    let keys = signing::verifiers(&*self.signer)?;
+                    return blocking(chain, move || unsigned.finish(&note, &keys)).await;
+                }
+                Err(error) if matches!(error.kind(), Kind::Retry | Kind::Config) => {
+                    self.status.fail("signer", error.context(format!("signing for chain {chain}")).to_string());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn wait_for_clock(&self) {
@@ -143,7 +173,7 @@ impl Sealer {
         }
     }
 
-    fn build(&self, job: Job) -> Result<Sealed> {
+    fn build(&self, job: Job) -> Result<Unsigned> {
         let Job { chain, head, builder, broker, names } = job;
         let draft = builder.finish()?;
         let now = (self.clock)();
@@ -153,10 +183,7 @@ impl Sealer {
         // a successor that our own rules would refuse must never be signed
         crate::chain::follows(&self.origin, &chain, head.as_ref(), &manifest)
             .map_err(|fault| Error::bug(format!("the new manifest does not follow its head: {}", fault.detail)))?;
-        let began = Instant::now();
-        let sealed = segment::seal(draft, manifest, &self.signer);
-        metrics::histogram!(telemetry::SEAL_SECONDS).record(began.elapsed().as_secs_f64());
-        sealed
+        segment::prepare(draft, manifest, self.signer.name())
     }
 
     /// The manifest of a segment behind `head`, or with `start` of the first one of its chain.
@@ -188,7 +215,7 @@ impl Sealer {
             broker,
             artifacts: Artifacts { rules: None, decode: None },
             writer: self.writer.clone(),
-            retention: self.retention.at(sealed),
+            retention: self.options.classes.get(&chain.topic).unwrap_or(&self.retention).at(sealed),
             index: None,
         }
     }
@@ -239,4 +266,10 @@ impl Sealer {
             }
         }
     }
+}
+
+/// Runs what takes time where it may.
+async fn blocking<T: Send + 'static>(chain: &ChainId, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(Error::bug(format!("sealing chain {chain} panicked")).caused_by(panic)))
 }

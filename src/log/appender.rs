@@ -1,17 +1,18 @@
 //! The log in the store, as one instance reads and extends it. Everything is verified before anything is signed on top
 //! of it. Methods may be dropped at any await: what is in the store stands, and the next call finds it.
 
-use super::{Clock, Options, Parts};
+use super::{Clock, Options, Parts, is_retired};
 use crate::{
     digest::Digest,
     error::{Error, Result},
     fault::Fault,
     layout::{self, MAX_SEQUENCE, Tile},
-    note::{Signer, Verifiers},
+    note::{KeyId, Verifiers},
     position::ChainId,
     retention::Retention,
+    signing::{self, Sign},
     store::{self, Create, Put, Store},
-    tlog::{Batch, Checkpoint, Edge, Log, Logged, tiles},
+    tlog::{Batch, Checkpoint, Edge, Entry, Keyring, Log, Logged, key, tiles},
 };
 use bytes::Bytes;
 use futures_util::{
@@ -41,7 +42,7 @@ pub enum Committed {
 /// Reads and extends one log.
 pub struct Appender {
     store: Arc<dyn Store>,
-    signer: Arc<Signer>,
+    signer: Arc<dyn Sign>,
     keys: Arc<Verifiers>,
     clock: Clock,
     options: Options,
@@ -51,12 +52,23 @@ pub struct Appender {
     underived: Vec<(u64, Tile, Bytes)>,
     /// Sizes and roots of the newest batches.
     known: VecDeque<(u64, Digest)>,
+    /// The newest checkpoint that was signed here.
+    note: Option<String>,
+    /// Keys of log and seals, as far as the entries that were read say something of them.
+    ring: Keyring,
+    /// Keys of which an artifact says that they were retired, before anything of the log was read.
+    buried: Vec<(String, KeyId)>,
 }
 
 impl Appender {
     /// Asks the store nothing yet.
     pub fn new(parts: &Parts, options: &Options) -> Self {
+        let mut roots = (*parts.keys).clone();
+        // the same names and ids mean the same keys in both, or one of them is passed over
+        let _ = roots.extend(&parts.seal_keys);
         Self {
+            ring: Keyring::new(&roots),
+            buried: Vec::new(),
             store: parts.store.clone(),
             signer: parts.signer.clone(),
             keys: parts.keys.clone(),
@@ -65,12 +77,52 @@ impl Appender {
             log: None,
             underived: Vec::new(),
             known: VecDeque::new(),
+            note: None,
         }
     }
 
     /// The log as it was read last.
     pub fn log(&self) -> Option<&Log> {
         self.log.as_ref()
+    }
+
+    /// Keys of log and seals, as far as the entries that were read say something of them.
+    pub fn ring(&self) -> &Keyring {
+        &self.ring
+    }
+
+    /// The keys that may sign what is entered next, as far as is known.
+    pub fn good(&self) -> Verifiers {
+        let size = self.log.as_ref().map_or(0, Log::size);
+        self.ring.good(size).filtered(|name, id| !self.buried.iter().any(|(n, i)| n == name && *i == id))
+    }
+
+    /// The keys that the store says were retired.
+    async fn bury(&self) -> Result<Vec<(String, KeyId)>> {
+        let mut buried = Vec::new();
+        for (name, id) in self.ring.verifiers().iter() {
+            let Some(vkey) = self.ring.verifiers().text_of(name, id) else { continue };
+            if is_retired(&*self.store, &vkey).await? {
+                buried.push((name.to_owned(), id));
+            }
+        }
+        Ok(buried)
+    }
+
+    /// Learns what a batch says of keys. What has no effect has none here.
+    fn learn(&mut self, batch: &Batch) {
+        for (index, line) in (batch.header.first..).zip(&batch.lines).filter(|(_, line)| line.contains(key::FORMAT)) {
+            if let Ok(Entry::Key(entry)) = Entry::parse(line, &self.options.origin)
+                && self.ring.take(index, &entry).is_ok()
+            {
+                self.keys = Arc::new(self.ring.verifiers().named(&self.options.origin));
+            }
+        }
+    }
+
+    /// The newest checkpoint that was signed here, as a note.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Reads what is new in the log; the first time, as much of it as is needed to go on: from the batch that the
@@ -80,6 +132,13 @@ impl Appender {
     pub async fn refresh(&mut self) -> Result<()> {
         match self.log.as_ref().map(Log::newest) {
             None => {
+                // the entry that retires a key may lie before everything that is going to be read
+                self.buried = self.bury().await?;
+                if self.buried.contains(&(self.signer.name().to_owned(), self.signer.id())) {
+                    let (name, id) = (self.signer.name(), self.signer.id());
+                    let what = "an entry of the log retires it: configure the key that took its place";
+                    return Err(Error::config(format!("the log is not extended with key {name}+{id}: {what}")));
+                }
                 let log = self.open().await?;
                 if log.size() > 0 {
                     self.known.push_back((log.size(), log.root()));
@@ -115,9 +174,11 @@ impl Appender {
     /// it next derives the rest.
     pub async fn commit(&mut self, lines: &[String]) -> Result<Committed> {
         let log = self.known_log()?;
+        let judged = self.ring.judge(&self.options.origin, self.signer.id(), log.size());
+        judged.map_err(|fault| Error::config(format!("the log is not extended: {}", fault.detail)))?;
         let header = log.header(lines);
         let key = layout::batch_key(header.batch);
-        let note = Batch::seal(&header, lines, &self.signer)?;
+        let note = signing::note(&*self.signer, &Batch::text(&header, lines)?).await?;
         let bug = |fault: Fault| Error::bug(format!("our own {key} would not be accepted: {fault}"));
         let batch = Batch::open(note.as_bytes(), &self.keys, &self.options.origin).map_err(bug)?;
         log.clone().apply(&batch, &mut Vec::new()).map_err(bug)?;
@@ -163,7 +224,8 @@ impl Appender {
         for (tile, bytes) in partials {
             self.write(&tile, bytes).await?;
         }
-        let note = checkpoint.sign(&self.signer)?;
+        let note = signing::note(&*self.signer, &checkpoint.text()).await?;
+        self.note = Some(note.clone());
         // Tiles first: whoever reads a checkpoint must find them. A crash before this leaves the older checkpoint,
         // which is as true. A slower instance may put an older one over ours: its next turn, or ours, mends it.
         self.store.replace(layout::CHECKPOINT, note.into()).await?;
@@ -192,6 +254,7 @@ impl Appender {
                 let key = layout::batch_key(batch.header.batch);
                 let looked = self.log.as_mut().map(|log| log.look_back(&batch));
                 looked.unwrap_or(Ok(())).map_err(|fault| self.tampered(&key, &fault.to_string()))?;
+                self.learn(&batch);
             }
         }
     }
@@ -292,6 +355,7 @@ impl Appender {
         let applied = self.log.as_mut().map(|log| log.apply(batch, &mut full));
         let key = layout::batch_key(batch.header.batch);
         applied.unwrap_or(Ok(())).map_err(|fault| self.tampered(&key, &fault.to_string()))?;
+        self.learn(batch);
         let size = batch.header.size;
         self.underived.extend(full.into_iter().map(|(tile, bytes)| (size, tile, bytes)));
         self.known.push_back((size, batch.header.root));
@@ -386,7 +450,7 @@ impl Appender {
 }
 
 /// Reads one batch that must be there.
-async fn read_batch(store: &dyn Store, keys: &Verifiers, origin: &str, number: u64) -> Result<Batch> {
+pub(super) async fn read_batch(store: &dyn Store, keys: &Verifiers, origin: &str, number: u64) -> Result<Batch> {
     let key = layout::batch_key(number);
     let place = || format!("{key} in {}", store.describe());
     let Some(stored) = store.read_oldest(&key).await? else {

@@ -17,6 +17,9 @@
 //! | `queue` | what waits, and which chains must be looked at |
 //! | `appender` | the log in the store: read, verified, extended, derived |
 //! | `find` | manifests that are sealed and not logged, from the store |
+//! | `desk` | entries that persons make: read the whole log, decide, append |
+//! | `retention`, `holds` | what goes when its time is over, and what stays |
+//! | `keys` | introducing and retiring keys |
 //! | `run` | the loop: once every few seconds, figures, readiness, the topic |
 //! | `anchors` | who else is told of checkpoints: tasks beside the loop, which never waits for them |
 //! | `witness` | cosignatures: asks the witnesses of the policy, publishes what they sign |
@@ -24,23 +27,25 @@
 
 mod anchors;
 mod appender;
+mod desk;
 mod find;
+pub mod holds;
+pub mod keys;
 mod queue;
+pub mod retention;
 mod run;
 mod stamping;
 mod witness;
 
 pub use anchors::{Anchors, Stamping, Witnessing};
 pub use appender::{Appender, Committed};
+pub use desk::{Desk, History};
+pub use keys::is_retired;
 pub use queue::Queue;
 pub use run::{Logger, run};
 
 use crate::{
-    health::Health,
-    manifest::Writer,
-    note::{Signer, Verifiers},
-    publish::Publisher,
-    retention::RetentionPolicy,
+    health::Health, manifest::Writer, note::Verifiers, publish::Publisher, retention::RetentionPolicy, signing::Sign,
     store::Store,
 };
 use std::{sync::Arc, time::Duration};
@@ -80,7 +85,7 @@ pub struct Parts {
     /// Where the log lies, and the segments.
     pub store: Arc<dyn Store>,
     /// The log's key: its name is the origin.
-    pub signer: Arc<Signer>,
+    pub signer: Arc<dyn Sign>,
     /// Keys of the log.
     pub keys: Arc<Verifiers>,
     /// Keys whose segments are entered.

@@ -4,7 +4,9 @@
 use crate::{
     digest::Digest,
     manifest::Manifest,
+    note::KeyId,
     position::{ChainId, TopicPartition},
+    tlog::Keyring,
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +26,8 @@ pub struct Queue {
 struct Inner {
     chains: BTreeMap<ChainId, Waiting>,
     lines: usize,
+    /// Keys that entries of the log retire, and the index of the entry, as far as the log was read.
+    retired: BTreeMap<(String, KeyId), u64>,
 }
 
 /// What is known of one chain.
@@ -76,6 +80,18 @@ impl Queue {
         for (_, waiting) in self.lock().chains.iter_mut().filter(|(chain, _)| chain.topic_partition() == *partition) {
             waiting.owned = false;
         }
+    }
+
+    /// Whoever seals may ask this before each signature: the entry that retires a key, if the log was read up to one.
+    pub fn retired_at(&self, name: &str, id: KeyId) -> Option<u64> {
+        self.lock().retired.get(&(name.to_owned(), id)).copied()
+    }
+
+    /// What the log says of keys.
+    pub(super) fn retired(&self, ring: &Keyring) {
+        let spans = ring.spans().iter();
+        let retired = spans.filter_map(|span| Some(((span.name.clone(), span.id), span.retired?)));
+        self.lock().retired = retired.collect();
     }
 
     /// How many lines wait.

@@ -98,6 +98,7 @@ impl Logger {
 
     /// Takes out of the queue what is in the log, whoever entered it.
     fn forget_logged(&self) {
+        self.parts.queue.retired(self.appender.ring());
         let Some(log) = self.appender.log() else { return };
         for chain in self.parts.queue.chains() {
             if let Some(logged) = log.logged(&chain) {
@@ -131,8 +132,10 @@ impl Logger {
     async fn look(&mut self, chain: &ChainId) -> Result<bool> {
         let Some(logged) = self.appender.logged(chain, LOOK_BACK).await? else { return Ok(false) };
         let from = logged.map_or(0, |logged| logged.sequence + 1);
-        let Parts { store, seal_keys, queue, .. } = &self.parts;
-        find::fill(&**store, seal_keys, &self.options.origin, queue, chain, from).await
+        let Parts { store, queue, .. } = &self.parts;
+        // what a retired key has sealed since, whoever has it, must not enter
+        let good = self.appender.good();
+        find::fill(&**store, &good, &self.options.origin, queue, chain, from).await
     }
 
     /// The entries of the next batch: of each chain what follows what is logged; and once a minute that we live. A
@@ -232,7 +235,7 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
         let result = logger.turn().await;
         logger.tell(&result);
         if let Ok(Some(checkpoint)) = &result {
-            topic.tell(checkpoint, &logger.parts);
+            topic.tell(checkpoint, &logger.appender);
             anchors.tell(checkpoint);
         }
         tokio::select! {
@@ -248,7 +251,7 @@ pub async fn run(parts: Parts, options: Options, stop: impl Future<Output = ()>)
             match result {
                 Ok(newest) => {
                     if let Some(checkpoint) = &newest {
-                        topic.tell(checkpoint, &logger.parts);
+                        topic.tell(checkpoint, &logger.appender);
                         anchors.tell(checkpoint);
                     }
                     break logger.parts.queue.is_empty() && logger.held.is_empty();
@@ -301,10 +304,9 @@ impl Topic {
         Self { newest, task: Some(task) }
     }
 
-    fn tell(&self, checkpoint: &Checkpoint, parts: &Parts) {
-        // signing is deterministic: these are the bytes in the store
-        if let Ok(note) = checkpoint.sign(&parts.signer) {
-            self.newest.send_replace(Some((checkpoint.size, note)));
+    fn tell(&self, checkpoint: &Checkpoint, appender: &Appender) {
+        if let Some(note) = appender.note() {
+            self.newest.send_replace(Some((checkpoint.size, note.to_owned())));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     layout::{self, Tile, TileKind},
     remote::{Ask, plain},
+    signing,
     store::{self, Put, Store},
     telemetry,
     tlog::{
@@ -131,7 +132,8 @@ impl Cosigning {
     /// Asks those who have not signed yet and are not being left alone, all at once. It ends with the slowest, and
     /// that is bounded by the patience of a request; a checkpoint that comes meanwhile is the next round.
     async fn round(&mut self, checkpoint: &Checkpoint) {
-        let Ok(note) = checkpoint.sign(&self.parts.signer) else { return };
+        // a signer that is away keeps the log from growing too, and readiness says so
+        let Ok(note) = signing::note(&*self.parts.signer, &checkpoint.text()).await else { return };
         let now = Instant::now();
         let mut asked = FuturesUnordered::new();
         for (at, known) in &self.witnesses {

@@ -33,7 +33,7 @@ pub use diagnose::{Diagnosis, diagnose};
 pub use encode::event as encode_event;
 pub use leaf::LeafKind;
 pub use schema::{schema_bytes, schema_digest};
-pub use seal::seal;
+pub use seal::{Unsigned, prepare, seal};
 pub use typed::{SealedRecord, SealedRejection, SealedWithheld};
 pub use without::without_record;
 

@@ -15,18 +15,24 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// Decodes the draft again on the reader's code path, recomputes root, counts and times, compares them with the
-/// manifest, and only then signs and assembles the object. A wrong signed root is for ever.
+/// A segment that was checked as a reader will, and waits for its signature.
+#[derive(Debug)]
+pub struct Unsigned {
+    draft: Draft,
+    manifest: Manifest,
+    line: String,
+}
+
+/// Decodes the draft again on the reader's code path, recomputes root, counts and times, and compares them with the
+/// manifest. A wrong signed root is for ever. `key`: the name of the key that is going to sign.
 ///
 /// `Kind::Config`: the key belongs to another origin. `Kind::Data`: the manifest is too long, or its values contradict
-/// each
-/// other. `Kind::Bug`: draft and manifest, or writer and reader, disagree; nothing was signed.
-pub fn seal(draft: Draft, manifest: Manifest, signer: &Signer) -> Result<Sealed> {
+/// each other. `Kind::Bug`: draft and manifest, or writer and reader, disagree; nothing is to be signed.
+pub fn prepare(draft: Draft, manifest: Manifest, key: &str) -> Result<Unsigned> {
     let name = seal_key_name(&manifest.origin);
-    if signer.name() != name {
+    if key != name {
         return Err(Error::config(format!(
-            "the signing key is called {:?}, origin {:?} needs {name:?}",
-            signer.name(),
+            "the signing key is called {key:?}, origin {:?} needs {name:?}",
             manifest.origin
         )));
     }
@@ -37,19 +43,41 @@ pub fn seal(draft: Draft, manifest: Manifest, signer: &Signer) -> Result<Sealed>
     let container = Container { codec: draft.codec, schema, note: b"", marker, body: &draft.body };
     recheck(&container, &manifest, &line)
         .map_err(|fault| Error::bug(format!("what was built does not read back: {fault}")))?;
-    let note = signer.sign(&line)?;
-    let mut bytes = frame::header(draft.codec, schema, &note, &marker)?;
-    bytes.reserve_exact(draft.body.len());
-    bytes.extend_from_slice(&draft.body);
-    // a fault in the signing itself (a flipped bit in the key) must not leave here either
-    let keys = Verifiers::of(signer);
-    let opened = Container::parse(&bytes).and_then(|c| check::signed(&c, &keys));
-    let opened = opened.map_err(|fault| Error::bug(format!("what was signed does not open: {fault}")))?;
-    if opened.manifest != manifest {
-        return Err(Error::bug("the manifest that was signed reads back as another one"));
+    Ok(Unsigned { draft, manifest, line })
+}
+
+impl Unsigned {
+    /// What is to be signed: the manifest's line.
+    pub fn line(&self) -> &str {
+        &self.line
     }
-    debug_assert_eq!(super::open(&bytes, &keys).as_ref(), Ok(&opened));
-    Ok(Sealed { bytes: Bytes::from(bytes), manifest, hash: opened.hash })
+
+    /// Assembles the object around the signed note of [`Unsigned::line`]. `keys`: that of the signer.
+    ///
+    /// `Kind::Bug`: the note does not open, or is of another line.
+    pub fn finish(self, note: &str, keys: &Verifiers) -> Result<Sealed> {
+        let Self { draft, manifest, .. } = self;
+        let schema = schema::schema_bytes();
+        let marker = schema::sync_marker(schema, &draft.root);
+        let mut bytes = frame::header(draft.codec, schema, note, &marker)?;
+        bytes.reserve_exact(draft.body.len());
+        bytes.extend_from_slice(&draft.body);
+        // a fault in the signing itself (a flipped bit in the key) must not leave here either
+        let opened = Container::parse(&bytes).and_then(|c| check::signed(&c, keys));
+        let opened = opened.map_err(|fault| Error::bug(format!("what was signed does not open: {fault}")))?;
+        if opened.manifest != manifest {
+            return Err(Error::bug("the manifest that was signed reads back as another one"));
+        }
+        debug_assert_eq!(super::open(&bytes, keys).as_ref(), Ok(&opened));
+        Ok(Sealed { bytes: Bytes::from(bytes), manifest, hash: opened.hash })
+    }
+}
+
+/// [`prepare`] and [`Unsigned::finish`] with a key at hand.
+pub fn seal(draft: Draft, manifest: Manifest, signer: &Signer) -> Result<Sealed> {
+    let unsigned = prepare(draft, manifest, signer.name())?;
+    let note = signer.sign(unsigned.line())?;
+    unsigned.finish(&note, &Verifiers::of(signer))
 }
 
 /// The manifest must say what the writer counted.

@@ -172,6 +172,16 @@ pub trait Store: Send + Sync + 'static {
     /// Changes the lock of one version, without bypassing anything: a store that locks refuses to shorten it.
     async fn set_retention(&self, key: &str, version: &str, retention: &Retention) -> Result<Change>;
 
+    /// Whether a legal hold lies on one version; `None` if the store has none, or it or its policy does not tell.
+    async fn legal_hold_of(&self, _key: &str, _version: &str) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
+    /// Puts a legal hold on one version, or lifts it. It has no end, and holds besides the lock.
+    async fn set_legal_hold(&self, key: &str, _version: &str, _on: bool) -> Result<Change> {
+        Err(Error::config(format!("{}: {key} cannot be held: this store has no legal holds", self.describe())))
+    }
+
     /// What the bucket says of itself; `None` where there is no bucket.
     async fn bucket(&self) -> Result<Option<Bucket>>;
 }

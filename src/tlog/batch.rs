@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     fault::{Fault, code},
     layout::MAX_SEQUENCE,
-    note::{Signer, Verifiers},
+    note::{KeyId, Signer, Verifiers},
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ pub struct Batch {
     pub hash: Digest,
     /// Its entries, each with its newline.
     pub lines: Vec<String>,
+    /// The key of the log that signed it.
+    pub signed_by: KeyId,
 }
 
 impl Header {
@@ -69,14 +71,19 @@ impl Header {
 }
 
 impl Batch {
-    /// Signs `lines` (entries with their newlines) as the batch that `header` describes.
-    pub fn seal(header: &Header, lines: &[String], signer: &Signer) -> Result<String> {
+    /// The text of the batch that `header` describes: what is signed. `lines`: entries with their newlines.
+    pub fn text(header: &Header, lines: &[String]) -> Result<String> {
         header.check().map_err(|what| Error::bug(format!("a batch contradicts itself: {what}")))?;
         if header.count != lines.len() as u64 || lines.iter().any(|line| line.len() > MAX_ENTRY) {
             return Err(Error::bug("a batch has other entries than it says"));
         }
         let first = canonical::line(header, MAX_HEADER).map_err(|e| e.context("a batch"))?;
-        let note = signer.sign(&(first + lines.concat().as_str()))?;
+        Ok(first + lines.concat().as_str())
+    }
+
+    /// Signs `lines` (entries with their newlines) as the batch that `header` describes.
+    pub fn seal(header: &Header, lines: &[String], signer: &Signer) -> Result<String> {
+        let note = signer.sign(&Self::text(header, lines)?)?;
         match note.len() {
             0..=MAX_BYTES => Ok(note),
             length => Err(Error::bug(format!("a batch has {length} bytes, at most {MAX_BYTES} are allowed"))),
@@ -93,7 +100,8 @@ impl Batch {
         if note.lines != 1 {
             return Err(form(format!("it has {} signatures, and must have one", note.lines)));
         }
-        if note.signatures.iter().any(|signature| signature.name != origin) {
+        let [signature] = &note.signatures[..] else { return Err(form("it has not one signature".into())) };
+        if signature.name != origin {
             return Err(Fault::new(code::LOG_UNKNOWN_KEY, format!("the key that signed it is not called {origin}")));
         }
         let mut lines = note.text.split_inclusive('\n').map(str::to_owned);
@@ -111,7 +119,7 @@ impl Batch {
         if lines.iter().any(|line| line.len() > MAX_ENTRY) {
             return Err(form(format!("an entry has more than {MAX_ENTRY} bytes")));
         }
-        Ok(Self { header, hash: Digest::leaf(first.as_bytes()), lines })
+        Ok(Self { header, hash: Digest::leaf(first.as_bytes()), lines, signed_by: signature.id })
     }
 }
 
@@ -153,7 +161,7 @@ mod tests {
         let want = r#"{"format":"authseal/batch@1","origin":"example.com/auth","batch":0,"previous":null,"first":0,"#;
         assert_eq!(first, format!("{want}\"count\":2,\"size\":2,\"root\":\"{root}\"}}\n"));
         let hash = Digest::leaf(first.as_bytes());
-        assert_eq!(open(&note), Ok(Batch { header, hash, lines }));
+        assert_eq!(open(&note), Ok(Batch { header, hash, lines, signed_by: signer().id() }));
 
         let text = note.rsplit_once("\n\n").unwrap().0.to_owned() + "\n";
         let signed = |text: String| signer().sign(&text).unwrap();

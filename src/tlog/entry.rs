@@ -1,7 +1,11 @@
 //! Entries of the log: each is one line of canonical JSON that begins with its `format`. The line with its newline is
 //! what is hashed, so that the leaf hash of a manifest is the hash that the next manifest names as `previous`.
 
-use super::tiles::MAX_ENTRY;
+use super::{
+    keep::{self, Disposal, Hold},
+    key::{self, KeyEntry},
+    tiles::MAX_ENTRY,
+};
 use crate::{
     canonical,
     digest::Digest,
@@ -29,6 +33,12 @@ pub enum Entry {
     Segment(Box<Manifest>),
     /// An instance lives.
     Alive(Alive),
+    /// A key is introduced or retired.
+    Key(Box<KeyEntry>),
+    /// Segments are past their date and go.
+    Disposal(Box<Disposal>),
+    /// A range of offsets is held, or let go.
+    Hold(Box<Hold>),
     /// A canonical line of a format that this version does not know.
     Unknown {
         /// What it says it is.
@@ -88,23 +98,22 @@ impl Entry {
     /// Reads one line of the log `origin`, its newline included.
     pub fn parse(line: &str, origin: &str) -> Result<Self, Fault> {
         let entry = |fault: Fault| Fault::new(code::LOG_ENTRY, fault.detail);
-        let of_origin = |named: &str| match named == origin {
-            true => Ok(()),
-            false => Err(Fault::new(code::LOG_ENTRY, format!("it is of origin {named:?}, the log is of {origin:?}"))),
-        };
         let codes = canonical::Codes { form: code::LOG_ENTRY, unknown_field: code::LOG_ENTRY };
         match format_of(line) {
             Some(manifest::FORMAT) => {
                 let manifest = Manifest::parse(line).map_err(entry)?;
-                of_origin(&manifest.origin)?;
+                of_origin(&manifest.origin, origin)?;
                 Ok(Self::Segment(Box::new(manifest)))
             }
             Some(ALIVE) => {
                 let alive: Alive = canonical::parse(line, MAX_ALIVE, codes)?;
                 alive.check()?;
-                of_origin(&alive.origin)?;
+                of_origin(&alive.origin, origin)?;
                 Ok(Self::Alive(alive))
             }
+            Some(key::FORMAT) => Ok(Self::Key(Box::new(KeyEntry::parse(line, origin)?))),
+            Some(keep::DISPOSAL) => Ok(Self::Disposal(Box::new(Disposal::parse(line, origin)?))),
+            Some(keep::HOLD) => Ok(Self::Hold(Box::new(Hold::parse(line, origin)?))),
             Some(format) => {
                 let value: Value = canonical::parse(line, MAX_ENTRY, codes)?;
                 match is_whole(&value) {
@@ -114,6 +123,14 @@ impl Entry {
             }
             None => Err(Fault::new(code::LOG_ENTRY, "it does not begin with its format")),
         }
+    }
+}
+
+/// Refuses an entry of another origin than that of the log.
+pub(super) fn of_origin(named: &str, origin: &str) -> Result<(), Fault> {
+    match named == origin {
+        true => Ok(()),
+        false => Err(Fault::new(code::LOG_ENTRY, format!("it is of origin {named:?}, the log is of {origin:?}"))),
     }
 }
 
@@ -170,11 +187,14 @@ mod tests {
     fn unknown_formats_are_told_apart_from_what_is_no_entry() {
         let unknown = |line: &str| Entry::parse(line, "o").map_err(|f| f.code);
         for good in
-            ["{\"format\":\"authseal/key@1\"}\n", "{\"format\":\"x\",\"b\":[1,-2,{\"a\":null}],\"a\":\"\\u00e9\"}\n"]
+            ["{\"format\":\"authseal/key@2\"}\n", "{\"format\":\"x\",\"b\":[1,-2,{\"a\":null}],\"a\":\"\\u00e9\"}\n"]
         {
             assert!(matches!(unknown(good), Ok(Entry::Unknown { .. })), "{good}");
         }
         for bad in [
+            "{\"format\":\"authseal/key@1\"}\n",
+            "{\"format\":\"authseal/hold@1\"}\n",
+            "{\"format\":\"authseal/disposal@1\"}\n",
             "{}\n",
             "{\"a\":1,\"format\":\"x\"}\n",
             "{\"format\":1}\n",

@@ -17,20 +17,30 @@ pub mod checkpoint;
 pub mod cosign;
 pub mod entry;
 pub mod grade;
+pub mod keep;
+pub mod key;
+pub mod keyring;
+pub mod ledger;
 pub mod policy;
 pub mod proof;
 pub mod stamp;
 pub mod state;
 pub mod tiles;
+pub mod trust;
 pub mod witness;
 
 pub use batch::{Batch, Header};
 pub use checkpoint::Checkpoint;
 pub use entry::{Alive, Entry};
 pub use grade::{Grade, grade};
+pub use keep::{Disposal, Hold};
+pub use key::KeyEntry;
+pub use keyring::Keyring;
+pub use ledger::Ledger;
 pub use policy::Policy;
 pub use state::{Log, Logged};
 pub use tiles::Edge;
+pub use trust::Trust;
 
 use crate::{
     fault::{Fault, code},

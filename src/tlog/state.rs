@@ -132,7 +132,7 @@ impl Log {
                     let newest = self.alive.entry(alive.writer.instance).or_insert(alive.time);
                     *newest = alive.time.max(*newest);
                 }
-                Entry::Unknown { .. } => {}
+                Entry::Key(_) | Entry::Disposal(_) | Entry::Hold(_) | Entry::Unknown { .. } => {}
             }
         }
         for (chain, logged) in news {
@@ -170,7 +170,7 @@ impl Log {
                 Entry::Alive(entry) => {
                     alive.insert(entry.writer.instance, entry.time);
                 }
-                Entry::Unknown { .. } => {}
+                Entry::Key(_) | Entry::Disposal(_) | Entry::Hold(_) | Entry::Unknown { .. } => {}
             }
             edge.push(Bytes::copy_from_slice(line.as_bytes()), &mut tiles);
         }

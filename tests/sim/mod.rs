@@ -21,6 +21,7 @@ use authseal::{
     record::{RawRecord, TimestampType},
     retention::LockMode,
     segment::{self, Codec},
+    signing::Sign,
     source::scripted::{Cluster, ScriptedSource},
     store::{Store, memory::MemoryStore},
 };
@@ -93,6 +94,8 @@ pub struct World {
     pub store: MemoryStore,
     pub publisher: MemoryPublisher,
     pub signer: Arc<Signer>,
+    /// Signs in place of `signer`, with the same key.
+    pub signs: Option<Arc<dyn Sign>>,
     pub rules: Arc<RuleSet>,
     pub began: tokio::time::Instant,
     pub gaps_expected: bool,
@@ -121,6 +124,7 @@ impl World {
             store: MemoryStore::new(),
             publisher: MemoryPublisher::new(),
             signer: Arc::new(Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap()),
+            signs: None,
             rules: usual_rules(),
             began: tokio::time::Instant::now(),
             gaps_expected: false,
@@ -205,7 +209,7 @@ impl World {
             source: Box::new(source.clone()),
             store: Arc::new(self.store.clone()),
             publisher: Arc::new(self.publisher.clone()),
-            signer: self.signer.clone(),
+            signer: self.signs.clone().unwrap_or_else(|| self.signer.clone()),
             verifiers: Arc::new(Verifiers::of(&self.signer)),
             clock: Arc::new(move || EPOCH + began.elapsed().as_millis() as i64),
         };
@@ -224,7 +228,8 @@ impl World {
     pub fn resetter(&self) -> Resetter {
         let (began, signer) = (self.began, Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap());
         let clock: Clock = Arc::new(move || EPOCH + began.elapsed().as_millis() as i64);
-        Resetter::new(Arc::new(self.store.clone()), signer, clock, self.options("resetter"))
+        let keys = Arc::new(Verifiers::of(&signer));
+        Resetter::new(Arc::new(self.store.clone()), Arc::new(signer), keys, clock, self.options("resetter"))
     }
 
     /// Appends a record: mostly events, some rejections, now and then a tombstone.

@@ -74,6 +74,8 @@ struct Held {
     /// `None`: a delete marker.
     bytes: Option<Bytes>,
     retention: Retention,
+    /// A legal hold lies on it.
+    hold: bool,
 }
 
 impl fmt::Debug for MemoryStore {
@@ -206,7 +208,7 @@ impl State {
         if let Some(bytes) = &bytes {
             self.first.entry(key.to_owned()).or_insert_with(|| Digest::of(bytes));
         }
-        self.objects.entry(key.to_owned()).or_default().push(Held { id, bytes, retention });
+        self.objects.entry(key.to_owned()).or_default().push(Held { id, bytes, retention, hold: false });
     }
 
     fn create(&mut self, key: &str, bytes: Bytes, asked: Retention) -> Create {
@@ -269,6 +271,9 @@ impl State {
         else {
             return Change::Done;
         };
+        if held.hold {
+            return Change::Locked("object protected by a legal hold".into());
+        }
         let locked = self.is_locked(held);
         if locked && !self.flaws.deletes_locked {
             return Change::Locked("object protected by object lock".into());
@@ -402,6 +407,31 @@ impl Store for MemoryStore {
     async fn set_retention(&self, key: &str, version: &str, retention: &Retention) -> Result<Change> {
         check_key(key)?;
         self.call(Verb::Change, key, |state| Ok(state.set_retention(key, version, retention))).await
+    }
+
+    async fn legal_hold_of(&self, key: &str, version: &str) -> Result<Option<bool>> {
+        check_key(key)?;
+        self.call(Verb::Read, key, |state| {
+            let held = state.objects.get(key).and_then(|held| held.iter().find(|v| v.id == version));
+            Ok(held.map(|version| version.hold))
+        })
+        .await
+    }
+
+    async fn set_legal_hold(&self, key: &str, version: &str, on: bool) -> Result<Change> {
+        check_key(key)?;
+        self.call(Verb::Change, key, |state| {
+            if state.flaws.denies_changes {
+                return Ok(Change::Denied("not authorized to perform: s3:PutObjectLegalHold".into()));
+            }
+            let Some(held) = state.objects.get_mut(key).and_then(|held| held.iter_mut().find(|v| v.id == version))
+            else {
+                return Ok(Change::Denied("no such version".into()));
+            };
+            held.hold = on;
+            Ok(Change::Done)
+        })
+        .await
     }
 
     async fn bucket(&self) -> Result<Option<Bucket>> {

@@ -194,6 +194,19 @@ impl Store for S3Store {
         self.relock(key, version, retention).await
     }
 
+    async fn legal_hold_of(&self, key: &str, version: &str) -> Result<Option<bool>> {
+        check_key(key)?;
+        if version.is_empty() { Ok(None) } else { self.hold_of(key, version).await }
+    }
+
+    async fn set_legal_hold(&self, key: &str, version: &str, on: bool) -> Result<Change> {
+        check_key(key)?;
+        if version.is_empty() {
+            return Err(Error::bug(format!("{key}: a legal hold without naming a version")));
+        }
+        self.hold(key, version, on).await
+    }
+
     async fn bucket(&self) -> Result<Option<Bucket>> {
         self.describe_bucket().await.map(Some)
     }

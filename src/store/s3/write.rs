@@ -14,8 +14,8 @@ use aws_sdk_s3::{
     operation::put_object::PutObjectOutput,
     primitives::{ByteStream, DateTime},
     types::{
-        BucketVersioningStatus, ChecksumMode, ObjectLockEnabled, ObjectLockMode, ObjectLockRetention,
-        ObjectLockRetentionMode,
+        BucketVersioningStatus, ChecksumMode, ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
+        ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
     },
 };
 use bytes::Bytes;
@@ -194,6 +194,38 @@ impl S3Store {
         match request.version_id(version).retention(lock).send().await {
             Ok(_) => Ok(Change::Done),
             Err(e) => refusal(&reply(&e), &doing, "s3:PutObjectRetention on this key"),
+        }
+    }
+
+    /// Whether a version is under a legal hold: `None` if we may not ask, or the server does not know the question.
+    pub(super) async fn hold_of(&self, key: &str, version: &str) -> Result<Option<bool>> {
+        let doing = format!("{}: reading the legal hold of {key}", self.settings);
+        let request = self.client.get_object_legal_hold().bucket(&self.settings.bucket).key(self.full_key(key));
+        match request.version_id(version).send().await {
+            Ok(answer) => {
+                let status = answer.legal_hold().and_then(ObjectLockLegalHold::status);
+                Ok(Some(status == Some(&ObjectLockLegalHoldStatus::On)))
+            }
+            Err(e) => {
+                let reply = reply(&e);
+                match reply.class {
+                    // none was ever put on it
+                    Class::NoLock => Ok(Some(false)),
+                    Class::Refused | Class::Missing | Class::Forbidden | Class::Unsupported => Ok(None),
+                    _ => Err(reply.error(&doing, "s3:GetObjectLegalHold on this key")),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn hold(&self, key: &str, version: &str, on: bool) -> Result<Change> {
+        let doing = format!("{}: changing the legal hold of {key}", self.settings);
+        let status = if on { ObjectLockLegalHoldStatus::On } else { ObjectLockLegalHoldStatus::Off };
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        let request = self.client.put_object_legal_hold().bucket(&self.settings.bucket).key(self.full_key(key));
+        match request.version_id(version).legal_hold(hold).send().await {
+            Ok(_) => Ok(Change::Done),
+            Err(e) => refusal(&reply(&e), &doing, "s3:PutObjectLegalHold on this key"),
         }
     }
 
