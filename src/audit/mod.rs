@@ -14,10 +14,13 @@ mod codes;
 mod cross;
 mod examine;
 mod findings;
+mod folder;
 mod inventory;
 mod logged;
+mod protect;
 mod read;
 mod report;
+mod since;
 mod text;
 mod tiles;
 mod tlog;
@@ -26,9 +29,10 @@ mod walk;
 
 pub use codes::{CODES, Code};
 pub use report::{
-    Behind, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Range, Report, Severity, Totals,
-    Verdict, Verdicts, exit,
+    Behind, BucketReport, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, ProtectionReport,
+    Range, Report, Severity, Totals, Verdict, Verdicts, exit,
 };
+pub use since::{Expected, Since, SinceReport};
 pub use verify::verify;
 
 use std::sync::{Arc, atomic::AtomicU64};
@@ -61,6 +65,12 @@ pub struct VerifyOptions {
     pub require_log: bool,
     /// A checkpoint that was kept elsewhere: the log must go on from it.
     pub checkpoint: Option<String>,
+    /// From where on chains are looked at.
+    pub since: Since,
+    /// Topics whose chains must be there.
+    pub expect: Vec<Expected>,
+    /// Milliseconds for which each object must be locked, from its sealing on.
+    pub require_retention: Option<i64>,
     /// Where to count what is done, for a progress bar.
     pub progress: Option<Arc<Progress>>,
 }
@@ -76,6 +86,9 @@ impl VerifyOptions {
             max_findings: 1000,
             require_log: false,
             checkpoint: None,
+            since: Since::Beginning,
+            expect: Vec::new(),
+            require_retention: None,
             progress: None,
         }
     }

@@ -4,11 +4,13 @@
 
 use super::{
     VerifyOptions,
+    cross::Partitions,
     findings::Findings,
     inventory::{self, PAGE},
     logged::LoggedChain,
-    read::{Read, Reader},
-    report::{Finding, LogReport, Place},
+    protect::{BatchLocks, Named},
+    read::{Locked, Read, Reader},
+    report::{Finding, LogReport, Place, ProtectionReport},
     tiles::{Expected, TileChecker},
 };
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
     manifest::Manifest,
     note::Verifiers,
     position::ChainId,
+    retention::LockMode,
     store::Entry as Listed,
     tlog::{Batch, Checkpoint, Edge, Entry, Logged, state::in_order},
 };
@@ -32,6 +35,12 @@ pub(super) struct LogView {
     pub chains: BTreeMap<ChainId, Arc<LoggedChain>>,
     /// Whether every batch could be read and follows the one before.
     pub whole: bool,
+    /// How many segments of each chain the kept checkpoint covers; empty without one.
+    pub covered: BTreeMap<ChainId, u64>,
+    /// How many partitions topics have, by the newest manifest that says so.
+    pub partitions: Partitions,
+    /// What is known of the locks of its batches.
+    pub locks: ProtectionReport,
     /// For the report.
     pub report: LogReport,
 }
@@ -80,7 +89,8 @@ pub(super) async fn check(
     }
     let checkpoint = checkpoint(reader, keys, &origin, findings).await?;
     let tiles = TileChecker::new(reader.clone(), checkpoint.as_ref());
-    let mut walk = Walk::new(origin, checkpoint, pinned, tiles);
+    let locks = BatchLocks::new(options.require_retention);
+    let mut walk = Walk::new(origin, checkpoint, pinned, tiles, locks);
     walk.batches(reader, keys, findings).await?;
     walk.finish(findings).await.map(Some)
 }
@@ -102,14 +112,18 @@ async fn checkpoint(
             let detail = "the log has batches, and nothing that says how large it is";
             findings.push(Finding::new("log_checkpoint_missing", place, detail));
         }
-        Read::Unreadable(e) => findings.push(Finding::new("unreadable", place, e.to_string())),
+        Read::Unreadable(e) => {
+            let of_form = matches!(e.kind(), Kind::Data | Kind::Tampered);
+            findings.push(Finding::new(if of_form { code::LOG_FORM } else { "unreadable" }, place, e.to_string()));
+        }
     }
     Ok(None)
 }
 
 /// What became of one batch.
 enum Fetched {
-    Batch(Batch),
+    /// The name of its version is given if that is not the oldest.
+    Batch(Batch, Locked, Option<String>),
     Absent,
     Fault(Fault),
     Unreadable(Error),
@@ -129,11 +143,22 @@ struct Walk {
     checkpoint: Option<Checkpoint>,
     pinned: Option<Checkpoint>,
     tiles: TileChecker,
+    covered: BTreeMap<ChainId, u64>,
+    partitions: Partitions,
+    locks: BatchLocks,
+    /// When the newest entry so far was made.
+    newest: Option<i64>,
     report: LogReport,
 }
 
 impl Walk {
-    fn new(origin: String, checkpoint: Option<Checkpoint>, pinned: Option<Checkpoint>, tiles: TileChecker) -> Self {
+    fn new(
+        origin: String,
+        checkpoint: Option<Checkpoint>,
+        pinned: Option<Checkpoint>,
+        tiles: TileChecker,
+        locks: BatchLocks,
+    ) -> Self {
         let report = LogReport {
             batches: 0,
             entries: 0,
@@ -143,6 +168,7 @@ impl Walk {
             unknown: 0,
             pending: 0,
             unlogged: 0,
+            newest: None,
         };
         Self {
             origin,
@@ -154,6 +180,10 @@ impl Walk {
             checkpoint,
             pinned,
             tiles,
+            covered: BTreeMap::new(),
+            partitions: Partitions::new(),
+            locks,
+            newest: None,
             report,
         }
     }
@@ -181,7 +211,7 @@ impl Walk {
                     continue;
                 };
                 self.look_again(reader, &keys, number, findings).await?;
-                self.step(number, &entry, fetched, findings).await?;
+                self.step(reader, number, &entry, fetched, findings).await?;
             }
         }
     }
@@ -200,15 +230,25 @@ impl Walk {
             let entry = Listed { key, versions: 1, markers: 0, size: 0, oldest: String::new() };
             match fetch(reader, keys, &self.origin, &entry).await? {
                 Fetched::Absent => return Ok(()),
-                fetched => self.step(self.next, &entry, fetched, findings).await?,
+                fetched => self.step(reader, self.next, &entry, fetched, findings).await?,
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, number: u64, entry: &Listed, fetched: Fetched, findings: &mut Findings) -> Result<()> {
+    async fn step(
+        &mut self,
+        reader: &Reader,
+        number: u64,
+        entry: &Listed,
+        fetched: Fetched,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let place = Place::object(&entry.key);
-        inventory::versions(entry, &place, findings);
+        match &fetched {
+            Fetched::Batch(_, _, Some(version)) => inventory::below(entry, version, &place, findings),
+            _ => inventory::versions(entry, &place, findings),
+        }
         let mut lost = |walk: &mut Self, code: &'static str, detail: String| {
             findings.push(Finding::new(code, place.clone(), detail));
             (walk.whole, walk.previous) = (false, None);
@@ -225,9 +265,9 @@ impl Walk {
             return Ok(());
         }
         self.next = number + 1;
-        let batch = match fetched {
-            Fetched::Batch(batch) if batch.header.batch == number => batch,
-            Fetched::Batch(batch) => {
+        let (batch, locked) = match fetched {
+            Fetched::Batch(batch, locked, _) if batch.header.batch == number => (batch, locked),
+            Fetched::Batch(batch, ..) => {
                 lost(self, code::LOG_PREVIOUS, format!("it is batch {}", batch.header.batch));
                 return Ok(());
             }
@@ -251,7 +291,9 @@ impl Walk {
             lost(self, code::LOG_ROOT, format!("it begins at entry {first}, and {size} are before it"));
             self.previous = Some(Some(batch.hash));
         }
-        let compared = self.entries(&batch, &place, findings).await?;
+        let mut named = Named::default();
+        let compared = self.entries(&batch, &place, &mut named, findings).await?;
+        self.lock(reader, &place, &named, &locked, findings).await;
         if self.whole && self.edge.root() == batch.header.root {
             compared.into_iter().for_each(|finding| findings.push(finding));
         } else if self.whole {
@@ -262,14 +304,30 @@ impl Walk {
         Ok(())
     }
 
+    /// Judges the lock of a batch.
+    async fn lock(&mut self, reader: &Reader, place: &Place, named: &Named, locked: &Locked, findings: &mut Findings) {
+        let asked = self.locks.asks() || named.promise.is_some_and(|promise| promise.mode != LockMode::None);
+        let lock = reader.lock(place.key.as_deref().unwrap_or_default(), locked, asked).await;
+        self.locks.batch(place, named, lock, findings);
+    }
+
     /// Takes the entries in. What the checkpoints say otherwise is given back: it means nothing if the batch
     /// contradicts itself.
-    async fn entries(&mut self, batch: &Batch, place: &Place, findings: &mut Findings) -> Result<Vec<Finding>> {
+    async fn entries(
+        &mut self,
+        batch: &Batch,
+        place: &Place,
+        named: &mut Named,
+        findings: &mut Findings,
+    ) -> Result<Vec<Finding>> {
         let (mut full, mut compared) = (Vec::new(), Vec::new());
         for (index, line) in (batch.header.first..).zip(&batch.lines) {
             match Entry::parse(line, &self.origin) {
-                Ok(Entry::Segment(manifest)) => self.manifest(&manifest, line, place, findings),
-                Ok(Entry::Alive(_)) => {}
+                Ok(Entry::Segment(manifest)) => {
+                    named.manifest(&manifest);
+                    self.manifest(&manifest, line, place, findings);
+                }
+                Ok(Entry::Alive(alive)) => named.alive(alive.time),
                 Ok(Entry::Unknown { format }) => {
                     self.report.unknown += 1;
                     let detail = format!("entry {index} is of format {format:?}");
@@ -280,6 +338,7 @@ impl Walk {
                     findings.push(Finding::new(fault.code, place.clone(), detail));
                 }
             }
+            self.newest = self.newest.max(named.time);
             if self.whole {
                 self.edge.push(Bytes::copy_from_slice(line.as_bytes()), &mut full);
                 self.compare(&mut compared);
@@ -292,6 +351,10 @@ impl Walk {
     }
 
     fn manifest(&mut self, manifest: &Manifest, line: &str, place: &Place, findings: &mut Findings) {
+        if let Some(partitions) = manifest.broker.partitions {
+            let topic = (manifest.chain.cluster.to_string(), manifest.chain.topic.to_string());
+            self.partitions.insert(topic, partitions);
+        }
         let chain = self.chains.entry(manifest.chain.clone()).or_default();
         let before = chain.next().checked_sub(1).zip(chain.last());
         let before = before.map(|(sequence, hash)| Logged { sequence, hash });
@@ -308,8 +371,14 @@ impl Walk {
     }
 
     /// Whether the tree, at the size of a checkpoint, is what the checkpoint says.
-    fn compare(&self, findings: &mut Vec<Finding>) {
+    fn compare(&mut self, findings: &mut Vec<Finding>) {
         let size = self.edge.size();
+        if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == size) {
+            self.report.newest = self.newest;
+        }
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.size == size) {
+            self.covered = self.chains.iter().map(|(chain, logged)| (chain.clone(), logged.next())).collect();
+        }
         let differs = |checkpoint: &Option<Checkpoint>| {
             checkpoint.as_ref().filter(|c| c.size == size).is_some_and(|c| c.root != self.edge.root())
         };
@@ -325,6 +394,7 @@ impl Walk {
 
     async fn finish(mut self, findings: &mut Findings) -> Result<LogView> {
         let size = self.edge.size();
+        self.locks.end(findings);
         if self.next == 0 {
             let detail = "there are other objects of a log, and none of its batches";
             findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));
@@ -350,23 +420,45 @@ impl Walk {
         }
         self.report.entries = size;
         let chains = self.chains.into_iter().map(|(chain, logged)| (chain, Arc::new(logged))).collect();
-        Ok(LogView { chains, whole: self.whole, report: self.report })
+        Ok(LogView {
+            chains,
+            whole: self.whole,
+            covered: self.covered,
+            partitions: self.partitions,
+            locks: self.locks.locks.counts,
+            report: self.report,
+        })
     }
 }
 
 async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) -> Result<Fetched> {
-    if entry.versions == 0 || layout::parse_batch_key(&entry.key).is_none() {
+    let Some(number) = layout::parse_batch_key(&entry.key).filter(|_| entry.versions > 0) else {
         return Ok(Fetched::Absent);
-    }
-    Ok(match reader.read(&entry.key).await? {
+    };
+    let of_this = |batch: &Batch| batch.header.batch == number;
+    let oldest = match reader.read_listed(entry).await? {
         Read::Absent => Fetched::Absent,
         Read::Found(stored) => match Batch::open(&stored.bytes, keys, origin) {
-            Ok(batch) => Fetched::Batch(batch),
+            Ok(batch) => Fetched::Batch(batch, Locked::of(&stored), None),
             Err(fault) => Fetched::Fault(fault),
         },
         Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
             Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()))
         }
         Read::Unreadable(e) => Fetched::Unreadable(e),
-    })
+    };
+    let bad = match &oldest {
+        Fetched::Batch(batch, ..) => !of_this(batch),
+        Fetched::Fault(_) => true,
+        Fetched::Absent | Fetched::Unreadable(_) => false,
+    };
+    if bad && entry.versions > 1 {
+        for version in reader.newer_versions(&entry.key).await? {
+            let Read::Found(stored) = reader.read_version(&entry.key, &version).await? else { continue };
+            if let Some(batch) = Batch::open(&stored.bytes, keys, origin).ok().filter(of_this) {
+                return Ok(Fetched::Batch(batch, Locked::of(&stored), Some(version)));
+            }
+        }
+    }
+    Ok(oldest)
 }
