@@ -1,9 +1,9 @@
 //! How fast a store is verified, beside what nobody can do without: SHA-256 of every object and every record, and zstd,
 //! over the same bytes in the same run.
 //!
-//! `cargo bench --bench verify [-- EVENTS]`. The store is in memory, so that no disk or network is measured. CPU is user
-//! and system time of the process, so that neighbours on a shared machine do not count; events a second and core are by
-//! CPU. Each figure is the best of three.
+//! `cargo bench --bench verify [-- EVENTS]`. The store is in memory, so that no disk or network is measured. CPU is
+//! user and system time of the process, so that neighbours on a shared machine do not count; events a second and core
+//! are by CPU. Each figure is the best of three.
 
 #![allow(clippy::expect_used)] // what fails here must end the run
 

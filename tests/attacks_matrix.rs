@@ -155,7 +155,8 @@ fn the_table_of_attacks_is_what_was_tried() {
     let base = base(LockMode::Compliance);
     let cases = rows::cases(&base);
     let mut text = String::from(HEAD);
-    text.push_str("| # | attack or fault | authseal says (exit code) | mutations | seen by | not seen by |\n|--:|---|---|--:|---|---|\n");
+    text += "| # | attack or fault | authseal says (exit code) | mutations | seen by | not seen by |\n";
+    text += "|--:|---|---|--:|---|---|\n";
     let mut without = BTreeSet::new();
     for (number, attack) in (1..).zip(rows::ATTACKS) {
         let of_it: Vec<&Case> = cases.iter().filter(|case| case.row == number).collect();
@@ -168,7 +169,9 @@ fn the_table_of_attacks_is_what_was_tried() {
         text += &format!("| {number} | {} | {said} | {count} | {} | {} |\n", attack.title, attack.seen, attack.missed);
     }
     text += &format!("\n{} mutations, {} attacks.\n\n## Mutations\n\n", cases.len(), rows::ATTACKS.len());
-    text += "Each is run at every place that it has: on every segment or at the first, a middle and the newest one, on every batch, tile and\nartifact.\n\n";
+    text +=
+        "Each is run at every place that it has: on every segment or at the first, a middle and the newest one, on\n";
+    text += "every batch, tile and artifact.\n\n";
     let mut seen = BTreeSet::new();
     for case in &cases {
         let count = cases.iter().filter(|c| (c.row, c.attack, c.code) == (case.row, case.attack, case.code)).count();
@@ -189,13 +192,14 @@ fn the_table_of_attacks_is_what_was_tried() {
 const HEAD: &str = "\
 # Attacks and faults, one by one
 
-Made by `AUTHSEAL_BLESS=1 cargo test --test attacks_matrix`; do not edit it by hand. `tests/attacks_matrix.rs` does each mutation to a
-store with chains of every codec, a reset, a closed topic and a transparency log, and compares reason code, place and exit code: in a
-directory and in a bucket in memory with versions and locks; `tests/live_tamper.rs` does those that an S3 endpoint lets happen to a
-real one. None may be missed; 1,000 honest stores of random shape must pass.
+Made by `AUTHSEAL_BLESS=1 cargo test --test attacks_matrix`; do not edit it by hand. `tests/attacks_matrix.rs` does
+each mutation to a store with chains of every codec, a reset, a closed topic and a transparency log, and compares reason
+code, place and exit code: in a directory and in a bucket in memory with versions and locks; `tests/live_tamper.rs` does
+those that an S3 endpoint lets happen to a real one. None may be missed; 1,000 honest stores of random shape must pass.
 
-What the codes mean is in [verify.md](verify.md). Who the others are: \"transparency logs\" are C2SP tlog-tiles, Tessera, Sunlight and Rekor 2;
-CloudTrail with its digests and `validate-logs`; journald with forward-secure sealing; KSI as in rsyslog; Vault's audit devices;
-Teleport, hoop, immudb and QLDB by their own documents and issues. \"Not seen\" means: not by what they document.
+What the codes mean is in [verify.md](verify.md). Who the others are: \"transparency logs\" are C2SP tlog-tiles,
+Tessera, Sunlight and Rekor 2; CloudTrail with its digests and `validate-logs`; journald with forward-secure sealing;
+KSI as in rsyslog; Vault's audit devices; Teleport, hoop, immudb and QLDB by their own documents and issues. \"Not
+seen\" means: not by what they document.
 
 ";

@@ -1,5 +1,5 @@
-//! The attacks of the taxonomy on a real S3 endpoint, as far as it lets them happen: versions, delete markers, locks, and
-//! everything that somebody can do who may bypass GOVERNANCE. Needs `AUTHSEAL_TEST_S3`.
+//! The attacks of the taxonomy on a real S3 endpoint, as far as it lets them happen: versions, delete markers, locks,
+//! and everything that somebody can do who may bypass GOVERNANCE. Needs `AUTHSEAL_TEST_S3`.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should stop
 
 mod lab;
@@ -136,7 +136,7 @@ async fn fill(store: &S3Store, base: &Base) {
     stream::iter(puts).buffer_unordered(8).collect::<Vec<()>>().await;
 }
 
-/// Every attack and code, at the first and the last of its places.
+/// Every attack and code, at the last of its places; what is done to versions and locks also at the first.
 fn chosen(cases: Vec<Case>) -> Vec<Case> {
     let mut last: BTreeMap<(u8, &str, &str), usize> = BTreeMap::new();
     for (number, case) in cases.iter().enumerate() {
@@ -145,7 +145,7 @@ fn chosen(cases: Vec<Case>) -> Vec<Case> {
     let mut first: BTreeMap<(u8, &str, &str), ()> = BTreeMap::new();
     let keep = |(number, case): &(usize, Case)| {
         let kind = (case.row, case.attack, case.code);
-        first.insert(kind, ()).is_none() || last[&kind] == *number
+        first.insert(kind, ()).is_none() && (19..=24).contains(&case.row) || last[&kind] == *number
     };
     let all = cases.into_iter().enumerate();
     all.filter(keep).map(|(_, case)| case).collect()

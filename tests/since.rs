@@ -43,7 +43,7 @@ fn looked(report: &Report) -> Vec<(u64, u64)> {
 #[tokio::test]
 async fn only_what_was_sealed_since_is_looked_at() {
     let store = run::bucket(&base(LockMode::Governance)).await;
-    // segment n of an incarnation 0 is sealed n + 1 minutes after the beginning, those of incarnation 1 half an hour later
+    // segment n of an incarnation 0 is sealed n + 1 minutes after the beginning, of incarnation 1 half an hour later
     for (minutes, passed) in [(0, [0, 0, 0, 0]), (3, [1, 1, 0, 1]), (5, [3, 1, 0, 2]), (10, [5, 1, 0, 2])] {
         let report = with(&store, |o| o.since = Since::Sealed(BEGAN + minutes * MINUTE)).await;
         assert_eq!((report.exit_code(), codes(&report)), (0, vec![]), "{report}");

@@ -1,4 +1,5 @@
-//! The stores that are attacked: a directory, and a bucket in memory. The same operations on each, as far as it has them.
+//! The stores that are attacked: a directory, and a bucket in memory. The same operations on each, as far as it has
+//! them.
 
 use super::{
     base::{Base, keys},
