@@ -104,13 +104,13 @@ fn verdicts(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
     if let Some(next_by) = fresh.next_by {
         said += &format!(", next promised for {}", ago(report.now, next_by));
     }
-    if let Some(newest) = report.log.as_ref().and_then(|log| log.newest) {
-        said += &format!(", newest in the log's checkpoint {}", ago(report.now, newest));
-    }
     if fresh.stale_chains > 0 && !fresh.enforced {
         said += &format!("; {} late, which fails only if asked for", counted(fresh.stale_chains, "chain"));
     }
     line(f, "freshness", v.freshness, &said)?;
+    if let Some(newest) = report.log.as_ref().and_then(|log| log.newest) {
+        writeln!(f, "{:29}the log's checkpoint covers up to {}", "", ago(report.now, newest))?;
+    }
     line(f, "protection", v.protection, &failures(n.protection, &protection(report)))
 }
 

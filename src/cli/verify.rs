@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
-    watching: watch::Args,
+    watching: watch::WatchArgs,
     /// Fail unless every segment, batch and artifact is locked for so long from its sealing on: 90d, 7y
     #[arg(long, value_name = "DURATION", value_parser = retention)]
     require_retention: Option<Duration>,

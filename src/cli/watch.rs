@@ -7,7 +7,7 @@ use super::{
     print,
 };
 use crate::{
-    audit::{self, Report, Since, Verdict, VerifyOptions},
+    audit::{self, Finding, Report, Since, Verdict, VerifyOptions},
     config::duration as parse_duration,
     error::{Error, Kind, Result},
     health::Health,
@@ -32,7 +32,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// How to go on.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "With --watch")]
-pub struct Args {
+pub struct WatchArgs {
     /// How often to look at what is new
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = interval, requires = "watch")]
     every: Duration,
@@ -51,7 +51,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// Runs until a signal.
 pub(super) fn main(
-    args: &Args,
+    args: &WatchArgs,
     spec: &StoreSpec,
     keys: &Verifiers,
     options: VerifyOptions,
@@ -109,6 +109,8 @@ struct Watch {
     good: BTreeMap<ChainId, u64>,
     /// Failures by verdict: of the last complete run, and of the last one over what is new.
     standing: [[u64; 4]; 2],
+    /// What was printed last: the same is not printed again.
+    told: Option<Vec<Finding>>,
     /// When the last run of each kind ended: complete, new.
     ended: [Option<SystemTime>; 2],
 }
@@ -119,8 +121,8 @@ impl Watch {
     fn new(store: Arc<dyn Store>, keys: &Verifiers, options: VerifyOptions, health: Arc<Health>, json: bool) -> Self {
         health.started();
         health.set("verify", Err("the first complete run is not done yet".into()));
-        let (good, standing, ended) = (BTreeMap::new(), [[0; 4]; 2], [None; 2]);
-        Self { store, keys: keys.clone(), options, health, json, good, standing, ended }
+        let (good, standing, told, ended) = (BTreeMap::new(), [[0; 4]; 2], None, [None; 2]);
+        Self { store, keys: keys.clone(), options, health, json, good, standing, told, ended }
     }
 
     async fn run(
@@ -240,8 +242,8 @@ impl Watch {
         }
     }
 
-    /// What is printed of a run: a line, and what it found.
-    fn line(&self, report: &Report, all: bool, took: Duration) -> Result<String> {
+    /// What is printed of a run: a line, and what it found if that is another thing than the last time.
+    fn line(&mut self, report: &Report, all: bool, took: Duration) -> Result<String> {
         let words = report.verdicts;
         if self.json {
             let value = serde_json::json!({
@@ -271,9 +273,11 @@ impl Watch {
             report.since.segments,
             took.as_secs_f64()
         );
-        if report.exit_code != exit::GOOD {
+        let news = self.told.as_ref() != Some(&report.findings);
+        if news && !report.findings.is_empty() {
             text += &report.text();
         }
+        self.told = Some(report.findings.clone());
         Ok(text)
     }
 }
