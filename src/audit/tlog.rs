@@ -123,7 +123,7 @@ async fn checkpoint(
 /// What became of one batch.
 enum Fetched {
     /// The name of its version is given if that is not the oldest.
-    Batch(Batch, Locked, Option<String>),
+    Batch(Box<Batch>, Locked, Option<String>),
     Absent,
     Fault(Fault),
     Unreadable(Error),
@@ -439,7 +439,7 @@ async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) 
     let oldest = match reader.read_listed(entry).await? {
         Read::Absent => Fetched::Absent,
         Read::Found(stored) => match Batch::open(&stored.bytes, keys, origin) {
-            Ok(batch) => Fetched::Batch(batch, Locked::of(&stored), None),
+            Ok(batch) => Fetched::Batch(Box::new(batch), Locked::of(&stored), None),
             Err(fault) => Fetched::Fault(fault),
         },
         Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
@@ -456,7 +456,7 @@ async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) 
         for version in reader.newer_versions(&entry.key).await? {
             let Read::Found(stored) = reader.read_version(&entry.key, &version).await? else { continue };
             if let Some(batch) = Batch::open(&stored.bytes, keys, origin).ok().filter(of_this) {
-                return Ok(Fetched::Batch(batch, Locked::of(&stored), Some(version)));
+                return Ok(Fetched::Batch(Box::new(batch), Locked::of(&stored), Some(version)));
             }
         }
     }

@@ -96,7 +96,7 @@ pub fn edited_below_a_kept_tree(row: &mut Row<'_>) {
 }
 
 pub fn deleted(row: &mut Row<'_>) {
-    for (text, sequence) in segments().filter(|(text, n)| SEGMENTS.contains(&(*text, n + 1)) == false) {
+    for (text, sequence) in segments().filter(|(text, n)| !SEGMENTS.contains(&(*text, n + 1))) {
         let op = Op::Remove(key(text, sequence));
         let position = format!("{text}, segment {sequence}");
         row.add("a segment removed", position, vec![op], "missing_segment", At::Segment(text, sequence), 11);

@@ -73,7 +73,7 @@ impl S3Store {
             let place = self.full_key(place);
             place.starts_with(prefix) || prefix.starts_with(&place)
         };
-        *rule.status() == ExpirationStatus::Enabled && deletes && !tagged && EVIDENCE.iter().any(|p| touches(&p))
+        *rule.status() == ExpirationStatus::Enabled && deletes && !tagged && EVIDENCE.iter().any(touches)
     }
 }
 
