@@ -56,8 +56,9 @@
 //!    answers), `tests/live_run.rs` (`kill -9` against a real Kafka and a real S3 endpoint) and `tests/live_chaos.rs`
 //!    (broker and store fail as well: `docs/reliability.md`).
 //! 2. **Nothing changed unseen.** Every edit, removal, insertion, reordering and fork is found by `authseal verify`,
-//!    at its place, with a reason code; what is in the transparency log is missed when it is removed. Held by
-//!    `tests/tamper` and, for the log under races and crashes, by `tests/log_race.rs`.
+//!    at its place, with a reason code; so is every version beside it, and every lock that falls short. What is in the
+//!    transparency log is missed when it is removed. Held by `tests/tamper`, by `tests/attacks_matrix.rs` and, for the
+//!    log under races and crashes, by `tests/log_race.rs`.
 //! 3. **Nothing waits, nothing grows.** Evidence never waits for alerts; every queue, window, script and buffer is
 //!    bounded. Held by `tests/ingest.rs` (publisher down, store down) and the flood tests of [`detect`].
 //! 4. **Nobody has to trust us.** Segments open in any Avro reader; manifests are C2SP signed notes in a C2SP log, and

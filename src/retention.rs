@@ -15,6 +15,17 @@ pub enum LockMode {
     None,
 }
 
+impl LockMode {
+    /// The greater, the fewer can shorten it.
+    pub fn strength(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Governance => 1,
+            Self::Compliance => 2,
+        }
+    }
+}
+
 /// The lock of one object, as the manifest names it and the store enforces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +39,20 @@ pub struct Retention {
 impl Retention {
     /// No lock.
     pub const NONE: Self = Self { mode: LockMode::None, until: None };
+
+    /// The stronger mode and the later end of both.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
+        let mode = if other.mode.strength() > self.mode.strength() { other.mode } else { self.mode };
+        Self { mode, until: self.until.max(other.until) }
+    }
+
+    /// The weaker mode and the earlier end of both.
+    #[must_use]
+    pub fn shorter(self, other: Self) -> Self {
+        let mode = if other.mode.strength() < self.mode.strength() { other.mode } else { self.mode };
+        Self { mode, until: self.until.min(other.until) }
+    }
 }
 
 /// How long what is sealed stays locked.
@@ -61,5 +86,9 @@ mod tests {
         assert_eq!(policy.at(2_000).until, Some(12_000));
         let none = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(10) };
         assert_eq!(none.at(5), Retention::NONE);
+        let (long, strong) = (policy.at(9_000), Retention { mode: LockMode::Compliance, until: Some(1_000) });
+        assert_eq!(long.longer(strong), Retention { mode: LockMode::Compliance, until: long.until });
+        assert_eq!(long.shorter(strong), Retention { mode: LockMode::Governance, until: Some(1_000) });
+        assert_eq!((long.longer(Retention::NONE), long.shorter(Retention::NONE)), (long, Retention::NONE));
     }
 }

@@ -149,6 +149,20 @@ metrics! {
         "Stamps of checkpoints that were asked for, by outcome (stored, refused, failed).";
     Gauge STAMP_AGE = "authseal_log_stamp_age_seconds",
         "Age of the newest stamp in the store, or time since the start where there is none.";
+    Counter VERIFY_RUNS = "authseal_verify_runs_total",
+        "Runs of verify --watch that could be made, by scope (complete, new) and exit code.";
+    Counter VERIFY_ERRORS = "authseal_verify_errors_total",
+        "Runs of verify --watch that could not be made: the store was away.";
+    Gauge VERIFY_FAILURES = "authseal_verify_failures",
+        "Failures that stand, by verdict: of the last complete run, or of the last one over what is new.";
+    Gauge VERIFY_ENDED = "authseal_verify_ended_seconds",
+        "When the last run ended, seconds since 1970, by scope (complete, new).";
+    Counter VERIFY_SEGMENTS = "authseal_verify_segments_total",
+        "Segments that verify --watch read and checked.";
+    Counter VERIFY_BYTES = "authseal_verify_bytes_total",
+        "Bytes that verify --watch read.";
+    Histogram VERIFY_SECONDS = "authseal_verify_run_seconds",
+        "How long runs of verify --watch take, by scope.";
     Gauge BUILD_INFO = "authseal_build_info",
         "1, with the version.";
     Gauge START_TIME = "process_start_time_seconds",

@@ -379,10 +379,13 @@ async fn the_json_has_the_documented_shape() {
     for value in [&json, &json["verdicts"], &json["totals"], &json["totals"]["gaps"], &json["freshness"]] {
         look(value);
     }
+    for value in [&json["protection"], &json["since"]] {
+        look(value);
+    }
     for value in [&json["chains"][0], &json["chains"][0]["behind"], &json["finding_counts"], &json["findings"][0]] {
         look(value);
     }
-    assert_eq!(documented, 77);
+    assert_eq!(documented, 95);
     assert_eq!(json["format"], "authseal/verify@1");
     assert_eq!(json["exit_code"], 11);
     assert_eq!(json["verdicts"]["completeness"], "incomplete");
@@ -403,7 +406,7 @@ async fn the_text_tells_an_auditor_what_to_know() {
         "origin   example.com/auth",
         "integrity     TAMPERED",
         "completeness  INCOMPLETE   1 failure",
-        "protection    not checked  not checked by this version",
+        "protection    unlocked     no lock was promised: whoever may write to the store can delete from it",
         "TAMPERED body_digest  chain main/auth/1/1, segment 1, offsets 14 to 23  (this chain breaks here first)",
         "INCOMPLETE missing_segment  chain main/auth/0/0, segment 1, offsets 10 to 19",
         "chains/main/auth/00000/0000/000000000001.avro",

@@ -45,6 +45,8 @@ const ENTRY: &str = "somebody with the log's key entered it, and it counts for n
     that holds it; if its key is missing among those that you gave, give it too";
 const RETIRED: &str = "an old key that was stolen, or an instance that goes on with it: the log says up to which entry \
     the key is good; keep the object as evidence, and compare with the instance that its manifest names";
+const LOCK: &str = "find out from the storage's access log who changed the lock (PutObjectRetention, \
+    BypassGovernanceRetention) or wrote the object without it, and lock it again";
 const SOURCE: &str = "what Kafka held is gone before it was sealed: look at time to loss and at the retention of the \
     topic, and find out from the sources what these offsets held";
 
@@ -322,6 +324,67 @@ pub static CODES: &[Code] = &[
         false,
         "find out from the storage's access log who deleted it, deny s3:DeleteObject in the bucket's policy, and \
          remove the marker",
+    ),
+    code(
+        "shadow_below",
+        Protection,
+        false,
+        "the evidence is whole: a version was slipped below it, as a multipart upload does that was begun earlier; \
+         find out from the storage's access log who did, and deny puts without If-None-Match in the bucket's policy",
+    ),
+    code("lock_missing", Protection, false, LOCK),
+    code("lock_weaker", Protection, false, LOCK),
+    code("lock_shorter", Protection, false, LOCK),
+    code(
+        "lock_unknown",
+        Protection,
+        false,
+        "allow s3:GetObjectRetention on these objects to whoever verifies; in a directory there are no locks: verify \
+         the bucket itself",
+    ),
+    code(
+        "retention_short",
+        Protection,
+        false,
+        "the lock ends before you require: lengthen it on these objects, and set store.retention.period for those to \
+         come",
+    ),
+    code(
+        "bucket_unversioned",
+        Protection,
+        false,
+        "enable versioning on the bucket, find out from the provider's log who suspended it and when, and look for \
+         objects that were replaced meanwhile",
+    ),
+    code(
+        "bucket_unlocked",
+        Protection,
+        false,
+        "enable Object Lock on the bucket: without it no lock holds, whatever the objects say",
+    ),
+    code(
+        "bucket_expires",
+        Protection,
+        false,
+        "remove these rules: evidence expires by `authseal retention apply` alone, which says so in the log",
+    ),
+    notice(
+        "bucket_default_lock",
+        Protection,
+        "remove the default retention: what authseal seals asks for its own lock, and what is replaced needs none",
+    ),
+    notice(
+        "bucket_unknown",
+        Protection,
+        "allow s3:GetBucketVersioning, s3:GetBucketObjectLockConfiguration and s3:GetLifecycleConfiguration on the \
+         bucket to whoever verifies; the locks of the objects were read and do not depend on them",
+    ),
+    code(
+        "log_stale",
+        Freshness,
+        false,
+        "look whether an instance that has the log's key runs, and what its readiness says of `log`; if one does, its \
+         newest batches were removed",
     ),
     code(
         "stale",

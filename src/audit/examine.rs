@@ -1,5 +1,6 @@
 //! One object by itself: is it a segment, signed by a known key, and are its contents those that were signed. Pure.
 
+use super::protect::Lock;
 use crate::{
     avro::Cursor,
     digest,
@@ -27,6 +28,10 @@ pub(super) struct Examined {
     pub claims: Option<Offsets>,
     /// Length of the object.
     pub bytes: u64,
+    /// Its lock.
+    pub lock: Lock,
+    /// The name of its version, if that is not the oldest: what lies below it was not sealed here.
+    pub above: Option<String>,
 }
 
 /// How closely a broken object is looked at. It can take seconds, and somebody may have broken all.
@@ -47,6 +52,8 @@ pub(super) fn examine(bytes: &[u8], keys: &Verifiers, look: Look) -> Examined {
         gaps_left_out: 0,
         claims: None,
         bytes: bytes.len() as u64,
+        lock: Lock::UNASKED,
+        above: None,
     };
     match (segment::open(bytes, keys), look) {
         (Ok(opened), _) => {

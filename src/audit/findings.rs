@@ -31,6 +31,10 @@ impl Findings {
         }
     }
 
+    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        findings.into_iter().for_each(|finding| self.push(finding));
+    }
+
     /// Adds what another one counted and kept. Both must have been made with the same `max`.
     pub(super) fn merge(&mut self, other: Self) {
         let (counts, more) = (&mut self.counts, other.counts);

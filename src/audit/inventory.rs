@@ -68,6 +68,20 @@ pub(super) fn versions(entry: &Entry, place: &Place, findings: &mut Findings) {
         );
         findings.push(Finding::new("shadow_version", place.clone(), detail));
     }
+    markers(entry, place, findings);
+}
+
+/// Tells of versions that lie below the one that was sealed, and of delete markers.
+pub(super) fn below(entry: &Entry, version: &str, place: &Place, findings: &mut Findings) {
+    let detail = format!(
+        "{} versions of one key: the oldest is not what was sealed; version {version:?}, above it, is, and was checked",
+        entry.versions
+    );
+    findings.push(Finding::new("shadow_below", place.clone(), detail));
+    markers(entry, place, findings);
+}
+
+fn markers(entry: &Entry, place: &Place, findings: &mut Findings) {
     if entry.markers > 0 {
         let markers =
             if entry.markers == 1 { "a delete marker".into() } else { format!("{} delete markers", entry.markers) };

@@ -37,10 +37,10 @@ pub(super) fn judge(bytes: &[u8], ring: &Keyring, origin: &str) -> Result<(), Fa
 /// Opens a batch again whose key was not given: an entry before it may have introduced that.
 pub(super) fn again(fetched: Fetched, ring: &Keyring, origin: &str) -> Fetched {
     match fetched {
-        Fetched::Fault(fault, bytes) if fault.code == code::LOG_UNKNOWN_KEY => {
+        Fetched::Fault(fault, Some((bytes, locked))) if fault.code == code::LOG_UNKNOWN_KEY => {
             match Batch::open(&bytes, ring.verifiers(), origin) {
-                Ok(batch) => Fetched::Batch(batch),
-                Err(fault) => Fetched::Fault(fault, bytes),
+                Ok(batch) => Fetched::Batch(Box::new(batch), locked, None),
+                Err(fault) => Fetched::Fault(fault, None),
             }
         }
         other => other,

@@ -107,6 +107,11 @@ impl Comparison {
         Self { logged: Some(logged), whole, due, unlogged: None, pending: None, rules: None }
     }
 
+    /// Whether the log has a segment of this sequence.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.logged.as_ref().is_some_and(|logged| sequence < logged.next())
+    }
+
     /// A segment whose manifest is signed and in its place.
     pub(super) fn segment(&mut self, place: &Place, manifest: &Manifest, hash: &Digest) -> Option<Finding> {
         let logged = self.logged.as_ref()?;

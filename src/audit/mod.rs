@@ -17,12 +17,15 @@ mod codes;
 mod cross;
 mod examine;
 mod findings;
+mod folder;
 mod inventory;
 mod key_rules;
 mod logged;
+mod protect;
 pub mod prove;
 mod read;
 mod report;
+mod since;
 mod text;
 mod tiles;
 mod tlog;
@@ -31,9 +34,10 @@ mod walk;
 
 pub use codes::{CODES, Code};
 pub use report::{
-    AnchorReport, Behind, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Range, Report,
-    Severity, Totals, Verdict, Verdicts, exit,
+    AnchorReport, Behind, BucketReport, ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place,
+    ProtectionReport, Range, Report, Severity, Totals, Verdict, Verdicts, exit,
 };
+pub use since::{Expected, Since, SinceReport};
 pub use verify::verify;
 
 use crate::tlog::{Policy, stamp::Authorities};
@@ -82,6 +86,12 @@ pub struct VerifyOptions {
     pub checkpoint: Option<String>,
     /// Who is believed beside the log's key, and what is demanded of them.
     pub anchors: AnchorOptions,
+    /// From where on chains are looked at.
+    pub since: Since,
+    /// Topics whose chains must be there.
+    pub expect: Vec<Expected>,
+    /// Milliseconds for which each object must be locked, from its sealing on.
+    pub require_retention: Option<i64>,
     /// Where to count what is done, for a progress bar.
     pub progress: Option<Arc<Progress>>,
 }
@@ -98,6 +108,9 @@ impl VerifyOptions {
             require_log: false,
             checkpoint: None,
             anchors: AnchorOptions::default(),
+            since: Since::Beginning,
+            expect: Vec::new(),
+            require_retention: None,
             progress: None,
         }
     }

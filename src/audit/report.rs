@@ -1,6 +1,9 @@
 //! What an audit found. The JSON shape is documented in `docs/verify.md` and only grows.
 
-use super::codes::{self, Code};
+use super::{
+    codes::{self, Code},
+    since::SinceReport,
+};
 use crate::{
     digest::Digest,
     manifest::{Counts, GapCounts, Offsets},
@@ -210,8 +213,71 @@ pub struct Verdicts {
     pub completeness: &'static str,
     /// `good`, `stale`, or `not_checked` when no chain says when it is due.
     pub freshness: &'static str,
-    /// `unprotected`, or `not_checked`: this version looks for shadow versions and delete markers, not at locks.
+    /// `good`, `unprotected`, `unlocked` where a lock was not promised for everything, or `not_checked` where promised
+    /// locks cannot be read: in a directory.
     pub protection: &'static str,
+}
+
+/// What is known of locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ProtectionReport {
+    /// What was asked for: how long each object must be locked from its sealing on, milliseconds.
+    pub required: Option<i64>,
+    /// Segments, batches and artifacts that should be locked, by the manifests that are in them or name them.
+    pub promised: u64,
+    /// Objects locked in mode COMPLIANCE.
+    pub compliance: u64,
+    /// Objects locked in mode GOVERNANCE.
+    pub governance: u64,
+    /// Objects without a lock.
+    pub unlocked: u64,
+    /// Objects whose lock should have been read and could not.
+    pub unknown: u64,
+    /// Objects under legal hold, as far as the store tells.
+    pub holds: u64,
+    /// The end of the lock that ends first, milliseconds since 1970.
+    pub until: Option<i64>,
+    /// Requests that were made for locks alone: most stores tell them along with the bytes.
+    pub requests: u64,
+    /// What the bucket says of itself; null where there is none.
+    pub bucket: Option<BucketReport>,
+}
+
+impl ProtectionReport {
+    /// Adds what was counted elsewhere.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.promised += more.promised;
+        self.compliance += more.compliance;
+        self.governance += more.governance;
+        self.unlocked += more.unlocked;
+        self.unknown += more.unknown;
+        self.holds += more.holds;
+        self.until = [self.until, more.until].into_iter().flatten().min();
+    }
+
+    /// Counts what was added since `before` so many times.
+    pub(super) fn times(&mut self, before: &Self, n: u64) {
+        let scale = |now: &mut u64, before: u64| *now = before + (*now - before) * n;
+        scale(&mut self.promised, before.promised);
+        scale(&mut self.compliance, before.compliance);
+        scale(&mut self.governance, before.governance);
+        scale(&mut self.unlocked, before.unlocked);
+        scale(&mut self.unknown, before.unknown);
+        scale(&mut self.holds, before.holds);
+    }
+}
+
+/// The settings of a bucket, each `yes`, `no` or `unknown`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BucketReport {
+    /// Whether it keeps all versions of a key.
+    pub versioning: &'static str,
+    /// Whether Object Lock is enabled.
+    pub object_lock: &'static str,
+    /// Whether it locks what did not ask for it.
+    pub default_retention: &'static str,
+    /// Whether it has lifecycle rules that delete evidence.
+    pub expiry_rules: &'static str,
 }
 
 /// How recent the chains are.
@@ -227,6 +293,8 @@ pub struct FreshnessReport {
     pub next_by: Option<i64>,
     /// Chains that are late.
     pub stale_chains: u64,
+    /// Whether the log is late: what its newest checkpoint covers is too old.
+    pub stale_log: bool,
 }
 
 /// What the broker had, when a chain's newest segment was sealed, that was not sealed yet.
@@ -246,6 +314,8 @@ pub struct ChainReport {
     /// Which, cluster/topic/partition/incarnation.
     #[serde(serialize_with = "id_as_text")]
     pub chain: ChainId,
+    /// Segments at its beginning that were not looked at, because only newer ones were asked for.
+    pub passed: u64,
     /// Objects under keys of segments.
     pub segments: u64,
     /// Those without a fault of their own.
@@ -357,6 +427,8 @@ pub struct LogReport {
     pub pending: u64,
     /// Segments that should be in the log, and are not.
     pub unlogged: u64,
+    /// When the newest entry was made that the store's checkpoint covers, milliseconds since 1970.
+    pub newest: Option<i64>,
     /// Who else has seen it.
     pub anchors: AnchorReport,
 }
@@ -422,6 +494,8 @@ pub struct Report {
     pub totals: Totals,
     /// How recent it is.
     pub freshness: FreshnessReport,
+    /// What is known of locks.
+    pub protection: ProtectionReport,
     /// The log; null if there is none, or if it could not be checked.
     pub log: Option<LogReport>,
     /// Every chain, sorted.
@@ -430,8 +504,10 @@ pub struct Report {
     pub finding_counts: FindingCounts,
     /// Failures first, by verdict and place.
     pub findings: Vec<Finding>,
+    /// What was not looked at.
+    pub since: SinceReport,
     /// What this verdict does not cover.
-    pub limits: Vec<&'static str>,
+    pub limits: Vec<String>,
 }
 
 impl Report {

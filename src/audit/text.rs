@@ -56,6 +56,17 @@ fn head(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
         counted(t.chains, "chain"),
         size(t.bytes)
     )?;
+    let since = &report.since;
+    let from = match (since.sealed, since.checkpoint) {
+        (Some(at), _) => Some(format!("what was sealed since {}", time(at))),
+        (None, Some(size)) => Some(format!("what your checkpoint of {} entries does not cover", grouped(size))),
+        (None, None) if since.segments > 0 => Some("what is new".into()),
+        (None, None) => None,
+    };
+    if let Some(from) = from {
+        let passed = counted(since.segments, "segment");
+        writeln!(f, "         ONLY {from}: {passed} before that not looked at")?;
+    }
     writeln!(
         f,
         "sealed   {}: {} events, {} rejections, {} opaque",
@@ -124,12 +135,42 @@ fn verdicts(report: &Report, f: &mut Formatter<'_>) -> fmt::Result {
         said += &format!("; {} late, which fails only if asked for", counted(fresh.stale_chains, "chain"));
     }
     line(f, "freshness", v.freshness, &said)?;
-    line(f, "protection", v.protection, &failures(n.protection, "not checked by this version"))
+    if let Some(newest) = report.log.as_ref().and_then(|log| log.newest) {
+        writeln!(f, "{:29}the log's checkpoint covers up to {}", "", ago(report.now, newest))?;
+    }
+    line(f, "protection", v.protection, &failures(n.protection, &protection(report)))
+}
+
+/// What is known of locks, in words.
+fn protection(report: &Report) -> String {
+    let p = &report.protection;
+    let locked = p.compliance + p.governance;
+    let mut said = match report.verdicts.protection {
+        "good" => {
+            let until = p.until.map(|until| format!(", the first until {}", ago(report.now, until)));
+            let mode = match (p.compliance, p.governance) {
+                (_, 0) => "COMPLIANCE".to_owned(),
+                (0, _) => "GOVERNANCE".to_owned(),
+                (c, g) => format!("{} COMPLIANCE, {} GOVERNANCE", grouped(c), grouped(g)),
+            };
+            format!("{} locked as promised: {mode}{}", counted(locked, "object"), until.unwrap_or_default())
+        }
+        "unlocked" if locked == 0 => "no lock was promised: whoever may write to the store can delete from it".into(),
+        "unlocked" => format!("{} without a lock, none of which was promised one", counted(p.unlocked, "object")),
+        _ if p.unknown > 0 => {
+            format!("{} promised a lock that this store cannot tell: a copy?", counted(p.unknown, "object"))
+        }
+        _ => "nothing was promised a lock".into(),
+    };
+    if p.holds > 0 {
+        said += &format!("; {} under legal hold", grouped(p.holds));
+    }
+    said
 }
 
 fn line(f: &mut Formatter<'_>, name: &str, verdict: &str, said: &str) -> fmt::Result {
     let shown = match verdict {
-        "good" | "not_checked" => verdict.replace('_', " "),
+        "good" | "not_checked" | "unlocked" => verdict.replace('_', " "),
         bad => bad.to_uppercase(),
     };
     writeln!(f, "  {name:<13} {shown:<12} {said}")

@@ -5,12 +5,14 @@
 use super::{
     VerifyOptions,
     anchors::Anchors,
+    cross::Partitions,
     findings::Findings,
     inventory::{self, PAGE},
     key_rules,
     logged::LoggedChain,
-    read::{Read, Reader},
-    report::{AnchorReport, Finding, LogReport, Place},
+    protect::{BatchLocks, Named},
+    read::{Locked, Read, Reader},
+    report::{AnchorReport, Finding, LogReport, Place, ProtectionReport},
     tiles::{Expected, TileChecker},
 };
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     manifest::Manifest,
     note::Verifiers,
     position::ChainId,
+    retention::LockMode,
     store::Entry as Listed,
     tlog::{Batch, Checkpoint, Edge, Entry, Ledger, Logged, state::in_order},
 };
@@ -36,6 +39,12 @@ pub(super) struct LogView {
     pub whole: bool,
     /// Keys, disposals and holds, as of the newest entry.
     pub ledger: Arc<Ledger>,
+    /// How many segments of each chain the kept checkpoint covers; empty without one.
+    pub covered: BTreeMap<ChainId, u64>,
+    /// How many partitions topics have, by the newest manifest that says so.
+    pub partitions: Partitions,
+    /// What is known of the locks of its batches.
+    pub locks: ProtectionReport,
     /// For the report.
     pub report: LogReport,
 }
@@ -85,7 +94,8 @@ pub(super) async fn check(
     let (checkpoint, note) = checkpoint(reader, keys, &origin, findings).await?;
     let anchors = Anchors::read(reader, keys, &origin, note.clone(), &options.anchors, findings).await?;
     let tiles = TileChecker::new(reader.clone(), checkpoint.as_ref());
-    let mut walk = Walk::new(origin, checkpoint, pinned, anchors, tiles, Ledger::new(keys));
+    let locks = BatchLocks::new(options.require_retention);
+    let mut walk = Walk::new(origin, (checkpoint, pinned), (anchors, tiles, locks), Ledger::new(keys));
     walk.unproven = note;
     walk.batches(reader, keys, findings).await?;
     walk.finish(findings).await.map(Some)
@@ -112,17 +122,21 @@ async fn checkpoint(
             let detail = "the log has batches, and nothing that says how large it is";
             findings.push(Finding::new("log_checkpoint_missing", place, detail));
         }
-        Read::Unreadable(e) => findings.push(Finding::new("unreadable", place, e.to_string())),
+        Read::Unreadable(e) => {
+            let of_form = matches!(e.kind(), Kind::Data | Kind::Tampered);
+            findings.push(Finding::new(if of_form { code::LOG_FORM } else { "unreadable" }, place, e.to_string()));
+        }
     }
     Ok((None, None))
 }
 
 /// What became of one batch.
 pub(super) enum Fetched {
-    Batch(Batch),
+    /// The name of its version is given if that is not the oldest.
+    Batch(Box<Batch>, Locked, Option<String>),
     Absent,
-    /// It is none, and its bytes.
-    Fault(Fault, Bytes),
+    /// It is none; its bytes and its lock, where it could be read.
+    Fault(Fault, Option<(Bytes, Locked)>),
     Unreadable(Error),
 }
 
@@ -141,6 +155,11 @@ struct Walk {
     pinned: Option<Checkpoint>,
     anchors: Anchors,
     tiles: TileChecker,
+    covered: BTreeMap<ChainId, u64>,
+    partitions: Partitions,
+    locks: BatchLocks,
+    /// When the newest entry so far was made.
+    newest: Option<i64>,
     report: LogReport,
     ledger: Ledger,
     /// The note of the checkpoint, until its key is judged; and what was found of it on its word.
@@ -151,10 +170,8 @@ struct Walk {
 impl Walk {
     fn new(
         origin: String,
-        checkpoint: Option<Checkpoint>,
-        pinned: Option<Checkpoint>,
-        anchors: Anchors,
-        tiles: TileChecker,
+        (checkpoint, pinned): (Option<Checkpoint>, Option<Checkpoint>),
+        (anchors, tiles, locks): (Anchors, TileChecker, BatchLocks),
         ledger: Ledger,
     ) -> Self {
         let report = LogReport {
@@ -167,6 +184,7 @@ impl Walk {
             pending: 0,
             unlogged: 0,
             anchors: AnchorReport::default(),
+            newest: None,
         };
         Self {
             origin,
@@ -179,6 +197,10 @@ impl Walk {
             pinned,
             anchors,
             tiles,
+            covered: BTreeMap::new(),
+            partitions: Partitions::new(),
+            locks,
+            newest: None,
             report,
             ledger,
             unproven: None,
@@ -209,7 +231,7 @@ impl Walk {
                     continue;
                 };
                 self.look_again(reader, &keys, number, findings).await?;
-                self.step(number, &entry, fetched, findings).await?;
+                self.step(reader, number, &entry, fetched, findings).await?;
             }
         }
     }
@@ -228,15 +250,25 @@ impl Walk {
             let entry = Listed { key, versions: 1, markers: 0, size: 0, oldest: String::new() };
             match fetch(reader, keys, &self.origin, &entry).await? {
                 Fetched::Absent => return Ok(()),
-                fetched => self.step(self.next, &entry, fetched, findings).await?,
+                fetched => self.step(reader, self.next, &entry, fetched, findings).await?,
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, number: u64, entry: &Listed, fetched: Fetched, findings: &mut Findings) -> Result<()> {
+    async fn step(
+        &mut self,
+        reader: &Reader,
+        number: u64,
+        entry: &Listed,
+        fetched: Fetched,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let place = Place::object(&entry.key);
-        inventory::versions(entry, &place, findings);
+        match &fetched {
+            Fetched::Batch(_, _, Some(version)) => inventory::below(entry, version, &place, findings),
+            _ => inventory::versions(entry, &place, findings),
+        }
         let mut lost = |walk: &mut Self, code: &'static str, detail: String| {
             findings.push(Finding::new(code, place.clone(), detail));
             (walk.whole, walk.previous) = (false, None);
@@ -253,9 +285,9 @@ impl Walk {
             return Ok(());
         }
         self.next = number + 1;
-        let batch = match key_rules::again(fetched, self.ledger.ring(), &self.origin) {
-            Fetched::Batch(batch) if batch.header.batch == number => batch,
-            Fetched::Batch(batch) => {
+        let (batch, locked) = match key_rules::again(fetched, self.ledger.ring(), &self.origin) {
+            Fetched::Batch(batch, locked, _) if batch.header.batch == number => (batch, locked),
+            Fetched::Batch(batch, ..) => {
                 lost(self, code::LOG_PREVIOUS, format!("it is batch {}", batch.header.batch));
                 return Ok(());
             }
@@ -283,7 +315,9 @@ impl Walk {
             findings.push(Finding::new(fault.code, place.clone(), fault.detail));
         }
         let known = self.differs.is_some();
-        let compared = self.entries(&batch, &place, findings).await?;
+        let mut named = Named::default();
+        let compared = self.entries(&batch, &place, &mut named, findings).await?;
+        self.lock(reader, &place, &named, &locked, findings).await;
         if self.whole && self.edge.root() == batch.header.root {
             compared.into_iter().for_each(|finding| findings.push(finding));
         } else if self.whole {
@@ -295,9 +329,22 @@ impl Walk {
         Ok(())
     }
 
+    /// Judges the lock of a batch.
+    async fn lock(&mut self, reader: &Reader, place: &Place, named: &Named, locked: &Locked, findings: &mut Findings) {
+        let asked = self.locks.asks() || named.promise.is_some_and(|promise| promise.mode != LockMode::None);
+        let lock = reader.lock(place.key.as_deref().unwrap_or_default(), locked, asked).await;
+        self.locks.batch(place, named, lock, findings);
+    }
+
     /// Takes the entries in. What the checkpoints say otherwise is given back: it means nothing if the batch
     /// contradicts itself.
-    async fn entries(&mut self, batch: &Batch, place: &Place, findings: &mut Findings) -> Result<Vec<Finding>> {
+    async fn entries(
+        &mut self,
+        batch: &Batch,
+        place: &Place,
+        named: &mut Named,
+        findings: &mut Findings,
+    ) -> Result<Vec<Finding>> {
         let (mut full, mut compared) = (Vec::new(), Vec::new());
         for (index, line) in (batch.header.first..).zip(&batch.lines) {
             let entry = Entry::parse(line, &self.origin);
@@ -305,8 +352,14 @@ impl Walk {
                 findings.push(Finding::new(fault.code, place.clone(), fault.detail));
             }
             match entry {
-                Ok(Entry::Segment(manifest)) => self.manifest(&manifest, line, place, findings),
-                Ok(Entry::Alive(_) | Entry::Key(_) | Entry::Disposal(_) | Entry::Hold(_)) => {}
+                Ok(Entry::Segment(manifest)) => {
+                    named.manifest(&manifest);
+                    self.manifest(&manifest, line, place, findings);
+                }
+                Ok(Entry::Alive(alive)) => named.alive(alive.time),
+                Ok(Entry::Key(entry)) => named.alive(entry.time),
+                Ok(Entry::Disposal(entry)) => named.alive(entry.time),
+                Ok(Entry::Hold(entry)) => named.alive(entry.time),
                 Ok(Entry::Unknown { format }) => {
                     self.report.unknown += 1;
                     let detail = format!("entry {index} is of format {format:?}");
@@ -317,6 +370,7 @@ impl Walk {
                     findings.push(Finding::new(fault.code, place.clone(), detail));
                 }
             }
+            self.newest = self.newest.max(named.time);
             if self.whole {
                 self.edge.push(Bytes::copy_from_slice(line.as_bytes()), &mut full);
                 self.compare(&mut compared);
@@ -329,6 +383,10 @@ impl Walk {
     }
 
     fn manifest(&mut self, manifest: &Manifest, line: &str, place: &Place, findings: &mut Findings) {
+        if let Some(partitions) = manifest.broker.partitions {
+            let topic = (manifest.chain.cluster.to_string(), manifest.chain.topic.to_string());
+            self.partitions.insert(topic, partitions);
+        }
         let chain = self.chains.entry(manifest.chain.clone()).or_default();
         let before = chain.next().checked_sub(1).zip(chain.last());
         let before = before.map(|(sequence, hash)| Logged { sequence, hash });
@@ -348,6 +406,12 @@ impl Walk {
     fn compare(&mut self, findings: &mut Vec<Finding>) {
         let size = self.edge.size();
         self.anchors.compare(&self.edge, findings);
+        if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == size) {
+            self.report.newest = self.newest;
+        }
+        if self.pinned.as_ref().is_some_and(|pinned| pinned.size == size) {
+            self.covered = self.chains.iter().map(|(chain, logged)| (chain.clone(), logged.next())).collect();
+        }
         let differs = |checkpoint: &Option<Checkpoint>| {
             checkpoint.as_ref().filter(|c| c.size == size).is_some_and(|c| c.root != self.edge.root())
         };
@@ -364,6 +428,7 @@ impl Walk {
     async fn finish(mut self, findings: &mut Findings) -> Result<LogView> {
         let size = self.edge.size();
         self.judge_checkpoint(findings);
+        self.locks.end(findings);
         if self.next == 0 {
             let detail = "there are other objects of a log, and none of its batches";
             findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));
@@ -390,7 +455,15 @@ impl Walk {
         }
         self.report.entries = size;
         let chains = self.chains.into_iter().map(|(chain, logged)| (chain, Arc::new(logged))).collect();
-        Ok(LogView { chains, whole: self.whole, ledger: Arc::new(self.ledger), report: self.report })
+        Ok(LogView {
+            chains,
+            whole: self.whole,
+            ledger: Arc::new(self.ledger),
+            covered: self.covered,
+            partitions: self.partitions,
+            locks: self.locks.locks.counts,
+            report: self.report,
+        })
     }
 
     /// Whether a key that is good at its size signed the checkpoint. If none did, it promises nothing.
@@ -400,7 +473,7 @@ impl Walk {
             Some(Err(fault)) => {
                 findings.push(Finding::new(fault.code, Place::object(layout::CHECKPOINT), fault.detail));
                 self.checkpoint = None;
-                self.report.checkpoint = None;
+                (self.report.checkpoint, self.report.newest) = (None, None);
                 self.tiles.forget();
             }
             Some(Ok(())) | None => self.differs.take().into_iter().for_each(|finding| findings.push(finding)),
@@ -409,18 +482,36 @@ impl Walk {
 }
 
 async fn fetch(reader: &Reader, keys: &Verifiers, origin: &str, entry: &Listed) -> Result<Fetched> {
-    if entry.versions == 0 || layout::parse_batch_key(&entry.key).is_none() {
+    let Some(number) = layout::parse_batch_key(&entry.key).filter(|_| entry.versions > 0) else {
         return Ok(Fetched::Absent);
-    }
-    Ok(match reader.read(&entry.key).await? {
+    };
+    let of_this = |batch: &Batch| batch.header.batch == number;
+    let oldest = match reader.read_listed(entry).await? {
         Read::Absent => Fetched::Absent,
         Read::Found(stored) => match Batch::open(&stored.bytes, keys, origin) {
-            Ok(batch) => Fetched::Batch(batch),
-            Err(fault) => Fetched::Fault(fault, stored.bytes),
+            Ok(batch) => Fetched::Batch(Box::new(batch), Locked::of(&stored), None),
+            Err(fault) => {
+                let locked = Locked::of(&stored);
+                Fetched::Fault(fault, Some((stored.bytes, locked)))
+            }
         },
         Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
-            Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()), Bytes::new())
+            Fetched::Fault(Fault::new(code::LOG_FORM, e.to_string()), None)
         }
         Read::Unreadable(e) => Fetched::Unreadable(e),
-    })
+    };
+    let bad = match &oldest {
+        Fetched::Batch(batch, ..) => !of_this(batch),
+        Fetched::Fault(..) => true,
+        Fetched::Absent | Fetched::Unreadable(_) => false,
+    };
+    if bad && entry.versions > 1 {
+        for version in reader.newer_versions(&entry.key).await? {
+            let Read::Found(stored) = reader.read_version(&entry.key, &version).await? else { continue };
+            if let Some(batch) = Batch::open(&stored.bytes, keys, origin).ok().filter(of_this) {
+                return Ok(Fetched::Batch(Box::new(batch), Locked::of(&stored), Some(version)));
+            }
+        }
+    }
+    Ok(oldest)
 }

@@ -2,43 +2,42 @@
 
 use super::{
     Freshness, VerifyOptions, artifacts, cross,
-    examine::{Examined, Look, examine},
     findings::Findings,
-    inventory::{self, PAGE},
+    folder::Folder,
+    inventory,
     key_rules::Rules,
     logged::Comparison,
+    protect,
     read::{Read, Reader},
     report::{
-        ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, Report, Totals, Verdict, Verdicts, exit,
+        ChainReport, Finding, FindingCounts, FreshnessReport, LogReport, Place, ProtectionReport, Report, Totals,
+        Verdict, Verdicts, exit,
     },
+    since,
     tlog::{self, LogView},
-    walk::{Object, Walked, Walker},
+    walk::{Walked, Walker},
 };
 use crate::{
     error::{Error, Kind, Result},
     layout, note,
     position::ChainId,
-    store::{Entry, Store, Stored},
+    store::Store,
     store_info::{MERGE_DELAY, StoreInfo},
 };
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use std::{
     collections::BTreeMap,
-    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll, ready},
 };
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::JoinSet;
 
 /// What this version's verdict does not cover, whatever it says.
 const LIMITS: &[&str] = &[
-    "Locks (retention, legal hold) are not read. Shadow versions and delete markers are looked for.",
     "It is proven that holders of the given keys sealed these bytes, not that Kafka held them: whoever holds a key can \
      seal anything.",
 ];
+
+/// The log is late when its newest entry is older than this and the merge delay.
+const LOG_SILENCE: i64 = 5 * 60_000;
 
 /// What a store without a log cannot show.
 const WITHOUT_LOG: &[&str] = &[
@@ -78,7 +77,8 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
     let info = store_info(&reader, &mut findings).await?;
     let origin = info.as_ref().map(|info| info.origin.clone());
     let log = tlog::check(&reader, keys, origin.as_deref(), &options, &mut findings).await?;
-    let due = options.now.saturating_sub(info.map_or(MERGE_DELAY, |info| info.merge_delay));
+    let merge_delay = info.map_or(MERGE_DELAY, |info| info.merge_delay);
+    let due = options.now.saturating_sub(merge_delay);
     let chains = match inventory::chains(&reader, &mut findings).await {
         Err(e) if e.kind() == Kind::Tampered => {
             findings.push(Finding::new("unexpected_object", Place::object(layout::CHAINS), e.to_string()));
@@ -94,15 +94,20 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
     let known = log.as_ref().map_or(keys, |log| log.ledger.ring().verifiers());
     let walking = Walking { keys: Arc::new(known.clone()), origin: origin.as_deref(), options: &options, due };
     let walked = walking.all(&reader, &chains, log.as_ref(), &mut findings).await?;
-    cross::check(&walked, &mut findings);
-    let (artifacts, artifact_bytes) = artifacts::check(&reader, &walked, &mut findings).await?;
-    let mut totals = Totals { artifacts, bytes: artifact_bytes, ..Totals::default() };
+    cross::check(&walked, log.as_ref(), &options.expect, &mut findings);
+    let artifacts = artifacts::check(&reader, &walked, &options, &mut findings).await?;
+    let mut totals = Totals { artifacts: artifacts.count, bytes: artifacts.bytes, ..Totals::default() };
+    let mut protection = ProtectionReport { required: options.require_retention, ..artifacts.locks };
+    walked.values().map(|w| &w.locks).chain(log.iter().map(|log| &log.locks)).for_each(|l| protection.add(l));
+    settings(&reader, &mut protection, &mut findings).await;
     walked.values().for_each(|w| totals.add(&w.report));
     let waiting = walked.values().fold((0, 0), |sum, w| (sum.0 + w.waiting.0, sum.1 + w.waiting.1));
     let chains: Vec<ChainReport> = walked.into_values().map(|w| w.report).collect();
     let keys = keys.iter().map(|(name, id)| format!("{name}+{id}")).collect();
+    let freshness = freshness(&chains, log.as_ref(), merge_delay, &options, &mut findings);
     let (findings, counts) = findings.finish();
-    let freshness = freshness(&chains, options.freshness);
+    let since =
+        since::report(&options.since, log.as_ref().and_then(|log| log.report.pinned), &chains, artifacts.passed);
     let of_log = match (&log, options.checkpoint.is_some()) {
         (None, _) => WITHOUT_LOG,
         (Some(_), false) => WITHOUT_PIN,
@@ -110,6 +115,7 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
     };
     let is_witnessed = log.as_ref().is_some_and(|log| log.report.anchors.witnessed.is_some());
     let seen = if is_witnessed { WITNESSED } else { UNWITNESSED };
+    let said = of_log.iter().chain([&seen]).chain(LIMITS);
     Ok(Report {
         format: "authseal/verify@1",
         version: env!("CARGO_PKG_VERSION"),
@@ -118,14 +124,16 @@ pub async fn verify(store: Arc<dyn Store>, keys: &note::Verifiers, options: Veri
         keys,
         now: options.now,
         exit_code: exit_code(&counts),
-        verdicts: verdicts(&counts, &freshness, &chains),
+        verdicts: verdicts(&counts, &freshness, &chains, &protection),
         totals,
         freshness,
+        protection,
         log: log.map(|log| LogReport { pending: waiting.0, unlogged: waiting.1, ..log.report }),
         chains,
         finding_counts: counts,
         findings,
-        limits: of_log.iter().copied().chain([seen]).chain(LIMITS.iter().copied()).collect(),
+        limits: since.limit().into_iter().chain(said.map(|limit| (*limit).to_owned())).collect(),
+        since,
     })
 }
 
@@ -145,6 +153,10 @@ async fn store_info(reader: &Reader, findings: &mut Findings) -> Result<Option<S
         Read::Absent => {
             let detail = "nothing says whose store this is: the origin of its segments is taken from themselves";
             findings.push(Finding::new("store_json_missing", place, detail));
+        }
+        // no store.json of ours is so long, or a link
+        Read::Unreadable(e) if matches!(e.kind(), Kind::Data | Kind::Tampered) => {
+            findings.push(Finding::new("store_json_invalid", place, e.to_string()));
         }
         Read::Unreadable(e) => return Err(e.context(format_args!("reading {key} of {}", reader.describe()))),
     }
@@ -170,6 +182,7 @@ impl Walking<'_> {
         findings: &mut Findings,
     ) -> Result<BTreeMap<ChainId, Walked>> {
         let options = self.options;
+        let covered = log.map(|log| &log.covered);
         let mut walked = BTreeMap::new();
         let mut walks = JoinSet::new();
         // the incarnations of a partition stand one after the other
@@ -181,11 +194,22 @@ impl Walking<'_> {
                     (&next.cluster, &next.topic, next.partition) == (&chain.cluster, &chain.topic, chain.partition)
                 });
                 let log = log.map(|log| self.comparison(chain, log)).unwrap_or_default();
-                let walker = Walker::new(chain, self.origin, options.now, options.max_findings, log);
-                let folder = Folder { reader: Arc::clone(reader), keys: Arc::clone(&self.keys), chain: chain.clone() };
-                let (jobs, freshness) = (options.jobs.max(1), options.freshness);
+                let folder = Folder {
+                    reader: Arc::clone(reader),
+                    keys: Arc::clone(&self.keys),
+                    chain: chain.clone(),
+                    locked: options.require_retention.is_some(),
+                };
+                let from = since::from(&options.since, chain, covered);
+                let (origin, options) = (self.origin.map(str::to_owned), options.clone());
                 walks.spawn(async move {
-                    let chain = folder.chain.clone();
+                    let (chain, jobs, freshness) = (folder.chain.clone(), options.jobs.max(1), options.freshness);
+                    let from = match from {
+                        Ok(from) => from,
+                        Err(time) => folder.cut(time).await?,
+                    };
+                    // the one before is checked as well: what is new must follow it
+                    let walker = Walker::new(&chain, origin.as_deref(), &options, from.saturating_sub(1), log);
                     let walker = Arc::new(folder).walk(walker, jobs).await?;
                     Ok::<_, Error>((chain, walker.finish(superseded, freshness)))
                 });
@@ -213,137 +237,34 @@ impl Walking<'_> {
     }
 }
 
-/// The folder of one chain.
-struct Folder {
-    reader: Arc<Reader>,
-    keys: Arc<note::Verifiers>,
-    chain: ChainId,
+/// Reads the settings of the bucket into the report.
+async fn settings(reader: &Reader, protection: &mut ProtectionReport, findings: &mut Findings) {
+    let promised = protection.promised > 0 || protection.required.is_some();
+    protection.bucket = reader.bucket().await.map(|bucket| protect::bucket(bucket, promised, findings));
+    protection.requests = reader.lock_requests.load(Relaxed);
 }
 
-/// A task that ends when nobody waits for it any more.
-struct Spawned<T>(JoinHandle<Result<T>>);
-
-impl<T> Future for Spawned<T> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = ready!(Pin::new(&mut self.0).poll(context));
-        Poll::Ready(done.unwrap_or_else(|e| Err(Error::bug("reading a segment ended early").caused_by(e))))
+fn freshness(
+    chains: &[ChainReport],
+    log: Option<&LogView>,
+    merge_delay: i64,
+    options: &VerifyOptions,
+    findings: &mut Findings,
+) -> FreshnessReport {
+    let policy = options.freshness;
+    // an instance enters that it lives once a minute, and a batch may take as long as the merge delay
+    let age = match policy {
+        Freshness::MaxAge(age) => age,
+        Freshness::Tell | Freshness::Promised => LOG_SILENCE + merge_delay,
+    };
+    let alive = chains.iter().any(|chain| !chain.closed && !chain.superseded);
+    let newest = log.filter(|log| alive && log.whole).and_then(|log| log.report.newest);
+    let late = newest.filter(|newest| options.now.saturating_sub(*newest) > age);
+    if let (Some(newest), true) = (late, policy != Freshness::Tell) {
+        let detail =
+            format!("the newest entry that its checkpoint covers is of {}", super::text::ago(options.now, newest));
+        findings.push(Finding::new("log_stale", Place::object(layout::CHECKPOINT), detail));
     }
-}
-
-impl<T> Drop for Spawned<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// An entry of a folder, the sequence in its key if it is one of a segment, and what was read.
-type Fetched = (Entry, Option<u64>, Object);
-
-impl Folder {
-    /// Hands every key to the walker, in order, while the next ones are being read and checked.
-    async fn walk(self: Arc<Self>, mut walker: Walker, jobs: usize) -> Result<Walker> {
-        let fetch = {
-            let folder = Arc::clone(&self);
-            // spawned, because each holds a permit: one that nobody polls would hold it against all others
-            move |entry| Spawned(tokio::spawn(Arc::clone(&folder).fetch(entry)))
-        };
-        let mut objects = pin!(Arc::clone(&self).entries().map_ok(fetch).try_buffered(jobs));
-        while let Some((entry, sequence, mut object)) = objects.next().await.transpose()? {
-            if let Some(sequence) = sequence {
-                Arc::clone(&self).look_again(&mut walker, sequence).await?;
-            }
-            if let Object::Segment(examined) = &mut object
-                && !examined.faults.is_empty()
-                && walker.looks_closer()
-            {
-                self.look_closer(&entry.key, examined).await?;
-            }
-            walker.step(&entry, sequence, object);
-            self.reader.progress.segments_done.fetch_add(1, Relaxed);
-        }
-        Ok(walker)
-    }
-
-    fn entries(self: Arc<Self>) -> impl Stream<Item = Result<Entry>> + Send {
-        stream::try_unfold((self, None::<String>), |(folder, after)| async move {
-            let page = folder.reader.list(&layout::chain_prefix(&folder.chain), after.as_deref(), PAGE).await?;
-            folder.reader.progress.segments.fetch_add(page.len() as u64, Relaxed);
-            let Some(last) = page.last().map(|entry| entry.key.clone()) else { return Ok(None) };
-            Ok(Some((stream::iter(page.into_iter().map(Ok)), (folder, Some(last)))))
-        })
-        .try_flatten()
-    }
-
-    /// Asks for segments that the listing left out: reading a directory while it is written to may show the newer of
-    /// two files alone. A long hole is no such accident.
-    async fn look_again(self: Arc<Self>, walker: &mut Walker, to: u64) -> Result<()> {
-        const ACCIDENT: u64 = 16;
-        if to.saturating_sub(walker.expects()) > ACCIDENT {
-            return Ok(());
-        }
-        for sequence in walker.expects()..to {
-            let key = layout::segment_key(&self.chain, sequence);
-            let entry = Entry { key, versions: 1, markers: 0, size: 0, oldest: String::new() };
-            let (entry, sequence, object) = Arc::clone(&self).fetch(entry).await?;
-            if !matches!(object, Object::Absent) {
-                walker.step(&entry, sequence, object);
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads a broken object once more, and says all that can be said of it.
-    async fn look_closer(&self, key: &str, examined: &mut Examined) -> Result<()> {
-        let room = self.reader.room().await?;
-        if let Read::Found(stored) = self.reader.read(key).await? {
-            let closer = self.examine(key, stored, Look::Closely, room).await?;
-            // an object that is good now was not when it was read first: what was found then stands
-            if !closer.faults.is_empty() {
-                *examined = closer;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks one object where it may take time. The permit goes with the bytes: it is given back when they are,
-    /// also if nobody waits any more.
-    async fn examine(&self, key: &str, stored: Stored, look: Look, room: OwnedSemaphorePermit) -> Result<Examined> {
-        let keys = Arc::clone(&self.keys);
-        let work = move || {
-            let examined = examine(&stored.bytes, &keys, look);
-            drop((stored, room));
-            examined
-        };
-        let examined = tokio::task::spawn_blocking(work).await;
-        examined.map_err(|e| Error::bug(format!("checking {key} did not end")).caused_by(e))
-    }
-
-    /// Reads one object and checks it by itself.
-    async fn fetch(self: Arc<Self>, entry: Entry) -> Result<Fetched> {
-        let place = layout::parse_segment_key(&entry.key).filter(|(chain, _)| *chain == self.chain);
-        let Some((_, sequence)) = place else { return Ok((entry, None, Object::Unexpected)) };
-        if entry.versions == 0 {
-            return Ok((entry, Some(sequence), Object::Absent));
-        }
-        let room = self.reader.room().await?;
-        let object = match self.reader.read(&entry.key).await? {
-            Read::Absent => Object::Absent,
-            Read::Unreadable(error) => Object::Unreadable(error),
-            Read::Found(stored) => {
-                let examined = self.examine(&entry.key, stored, Look::Once, room).await?;
-                if let Some(opened) = &examined.trusted {
-                    self.reader.progress.records.fetch_add(opened.manifest.counts.records.max(0) as u64, Relaxed);
-                }
-                Object::Segment(Box::new(examined))
-            }
-        };
-        Ok((entry, Some(sequence), object))
-    }
-}
-
-fn freshness(chains: &[ChainReport], policy: Freshness) -> FreshnessReport {
     FreshnessReport {
         enforced: policy != Freshness::Tell,
         max_age: match policy {
@@ -353,19 +274,25 @@ fn freshness(chains: &[ChainReport], policy: Freshness) -> FreshnessReport {
         last_sealed: chains.iter().filter_map(|c| c.last_sealed).max(),
         next_by: chains.iter().filter_map(|c| c.next_by).min(),
         stale_chains: chains.iter().filter(|c| c.stale).count() as u64,
+        stale_log: late.is_some(),
     }
 }
 
-fn verdicts(counts: &FindingCounts, freshness: &FreshnessReport, chains: &[ChainReport]) -> Verdicts {
+fn verdicts(
+    counts: &FindingCounts,
+    freshness: &FreshnessReport,
+    chains: &[ChainReport],
+    protection: &ProtectionReport,
+) -> Verdicts {
     let word = |failures: u64, good, bad| if failures == 0 { good } else { bad };
     Verdicts {
         integrity: word(counts.integrity, "good", "tampered"),
         completeness: word(counts.completeness, "good", "incomplete"),
         freshness: match chains {
             [] => "not_checked",
-            _ => word(freshness.stale_chains, "good", "stale"),
+            _ => word(freshness.stale_chains + u64::from(freshness.stale_log), "good", "stale"),
         },
-        protection: word(counts.protection, "not_checked", "unprotected"),
+        protection: protect::verdict(counts.protection, protection),
     }
 }
 

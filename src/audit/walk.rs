@@ -1,12 +1,13 @@
 //! One chain, segment by segment. Pure: it is handed what was read, in the order of the sequences.
 
 use super::{
-    Freshness,
+    Freshness, VerifyOptions,
     examine::Examined,
     findings::Findings,
     inventory,
     logged::Comparison,
-    report::{Behind, ChainReport, Finding, Place, Range, add_counts},
+    protect::Locks,
+    report::{Behind, ChainReport, Finding, Place, ProtectionReport, Range, add_counts},
 };
 use crate::{
     chain::{Head, follows},
@@ -16,6 +17,7 @@ use crate::{
     manifest::{Counts, GapCounts, Manifest, Offsets, SegmentKind, Start},
     position::ChainId,
     record::{Gap, GapCause},
+    retention::Retention,
     segment::Opened,
     store::Entry,
 };
@@ -44,8 +46,10 @@ pub(super) enum Object {
 pub(super) struct Walked {
     pub report: ChainReport,
     pub findings: Findings,
-    /// The artifacts its manifests name, each with the first segment that does.
-    pub artifacts: BTreeMap<Digest, Place>,
+    /// The artifacts its manifests name.
+    pub artifacts: BTreeMap<Digest, Needed>,
+    /// What is known of the locks of its segments.
+    pub locks: ProtectionReport,
     /// How it began, if its first segment can be trusted.
     pub start: Option<Start>,
     /// Hash of its last manifest, if the last object can be trusted.
@@ -54,6 +58,25 @@ pub(super) struct Walked {
     pub partitions: Option<i64>,
     /// Segments that the log does not have: those that need not be in it yet, and those that should.
     pub waiting: (u64, u64),
+}
+
+/// An artifact that segments name: it must be there, and stay, as long as they do.
+#[derive(Debug, Clone)]
+pub(super) struct Needed {
+    /// The first segment that names it.
+    pub place: Place,
+    /// The longest of their locks.
+    pub promise: Retention,
+    /// When the newest of them was sealed.
+    pub sealed: i64,
+}
+
+impl Needed {
+    /// By these segments and by others.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.promise = self.promise.longer(other.promise);
+        self.sealed = self.sealed.max(other.sealed);
+    }
 }
 
 /// Segments of another origin than the store's.
@@ -97,13 +120,21 @@ pub(super) struct Walker {
     foreign: Option<Foreign>,
     next_by: Option<i64>,
     log: Comparison,
+    locks: Locks,
     out: Walked,
 }
 
 impl Walker {
-    pub(super) fn new(chain: &ChainId, origin: Option<&str>, now: i64, max_findings: usize, log: Comparison) -> Self {
+    pub(super) fn new(
+        chain: &ChainId,
+        origin: Option<&str>,
+        options: &VerifyOptions,
+        from: u64,
+        log: Comparison,
+    ) -> Self {
         let report = ChainReport {
             chain: chain.clone(),
+            passed: from,
             segments: 0,
             verified: 0,
             sequences: None,
@@ -123,10 +154,10 @@ impl Walker {
         Self {
             chain: chain.clone(),
             origin: origin.map(Into::into),
-            now,
+            now: options.now,
             head: None,
-            linked: true,
-            next: 0,
+            linked: from == 0,
+            next: from,
             holes: Vec::new(),
             unsure: None,
             misplaced: Vec::new(),
@@ -134,10 +165,12 @@ impl Walker {
             foreign: None,
             next_by: None,
             log,
+            locks: Locks::new(options.require_retention),
             out: Walked {
                 report,
-                findings: Findings::new(max_findings),
+                findings: Findings::new(options.max_findings),
                 artifacts: BTreeMap::new(),
+                locks: ProtectionReport::default(),
                 start: None,
                 last: None,
                 partitions: None,
@@ -163,7 +196,12 @@ impl Walker {
             return inventory::unexpected(entry, &mut self.out.findings);
         };
         let place = Place::segment(&self.chain, sequence, &entry.key);
-        inventory::versions(entry, &place, &mut self.out.findings);
+        match &object {
+            Object::Segment(examined) if let Some(version) = &examined.above => {
+                inventory::below(entry, version, &place, &mut self.out.findings);
+            }
+            _ => inventory::versions(entry, &place, &mut self.out.findings),
+        }
         if matches!(object, Object::Absent) {
             return; // a hole like any other: the next object, or the end, tells of it
         }
@@ -214,6 +252,8 @@ impl Walker {
         good &= self.rules_fit(&place, &opened);
         self.note_clock(&place, manifest);
         self.gaps(&place, &manifest.counts.gaps, &examined.gaps, examined.gaps_left_out);
+        let locked = self.locks.segment(&self.chain, manifest, examined.lock);
+        self.out.findings.extend(locked);
         self.take(&place, opened, good);
     }
 
@@ -253,7 +293,9 @@ impl Walker {
             self.note_beginning(place, manifest.offsets.from);
         }
         for digest in [manifest.artifacts.rules, manifest.artifacts.decode].into_iter().flatten() {
-            self.out.artifacts.entry(digest).or_insert_with(|| place.clone());
+            let needed = Needed { place: place.clone(), promise: manifest.retention, sealed: manifest.times.sealed };
+            let known = self.out.artifacts.entry(digest).or_insert_with(|| needed.clone());
+            known.merge(&needed);
         }
         self.out.partitions = manifest.broker.partitions.or(self.out.partitions);
         self.next_by = Some(manifest.next_by);
@@ -443,10 +485,18 @@ impl Walker {
 
     /// Ends the walk. `superseded`: a later incarnation of the chain exists.
     pub(super) fn finish(mut self, superseded: bool, freshness: Freshness) -> Walked {
+        let passed = self.out.report.passed;
+        if passed > 0 && self.next == passed && !self.log.has(passed) {
+            // it was there when somebody looked last
+            self.hole(passed, passed + 1);
+        }
         if !self.holes.is_empty() {
             self.fill_holes(None);
         }
         self.tell_misplaced();
+        let locked = self.locks.end();
+        self.out.findings.extend(locked);
+        self.out.locks = self.locks.counts;
         let end = self.head.as_ref().map_or(0, |head| head.to);
         let ends = self.log.end(&self.chain, self.next, end);
         ends.into_iter().for_each(|finding| self.tell(finding));

@@ -23,6 +23,7 @@ pub mod rules_import;
 pub mod run;
 pub mod schemas;
 pub mod verify;
+mod watch;
 pub mod wire;
 
 use clap::{Parser, Subcommand, ValueEnum};

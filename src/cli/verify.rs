@@ -2,10 +2,10 @@
 
 use super::{
     exit::{self, Failure},
-    print,
+    print, watch,
 };
 use crate::{
-    audit::{self, AnchorOptions, Freshness, Progress, VerifyOptions},
+    audit::{self, AnchorOptions, Expected, Freshness, Progress, Since, VerifyOptions},
     config::duration as parse_duration,
     note::Verifiers,
     store::{self, StoreSpec},
@@ -25,6 +25,8 @@ Examples:
   authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --fresh --json
   authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --checkpoint kept.checkpoint
   authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --policy w.policy --require witnessed
+  authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --checkpoint kept.checkpoint --since checkpoint
+  authseal verify s3://evidence/prod --key seal.vkey --log-key log.vkey --watch --fresh
   authseal verify 's3://evidence?endpoint=http://127.0.0.1:4566&region=us-east-1' --key seal.vkey
 
 A store is a folder or s3://BUCKET[/PREFIX]; behind a question mark: endpoint, region, path_style=true|false,
@@ -55,6 +57,21 @@ pub struct Args {
     /// Fail when the log has not this grade; may be repeated
     #[arg(long, value_name = "GRADE", value_enum)]
     require: Vec<Grade>,
+    /// Look only at what was sealed since: a date (2026-11-01), a time (2026-11-01T12:00:00Z), a duration (36h), or
+    /// `checkpoint` for what the one of --checkpoint does not cover. The rest is not looked at, and the report says so
+    #[arg(long, value_name = "WHEN", conflicts_with = "watch")]
+    since: Option<String>,
+    /// A topic that must be there: topic:partitions or cluster/topic:partitions, or a file of them. May be repeated
+    #[arg(long, value_name = "TOPIC:PARTITIONS_OR_FILE")]
+    expect: Vec<String>,
+    /// Go on until told to stop: verify all of it at once, then what is new
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    watching: watch::WatchArgs,
+    /// Fail unless every segment, batch and artifact is locked for so long from its sealing on: 90d, 7y
+    #[arg(long, value_name = "DURATION", value_parser = retention)]
+    require_retention: Option<Duration>,
     /// Fail when a chain has not kept its promise to be sealed again by now
     #[arg(long, conflicts_with = "max_age")]
     fresh: bool,
@@ -82,6 +99,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a number and a unit: 90s, 15m, 2h, 7d".into())
 }
 
+/// Durations, and years of as many days as so many calendar years can have at most: 365, and one more for each four
+/// that are begun. `7y` is 2,557 days.
+fn retention(text: &str) -> Result<Duration, String> {
+    let years = text.strip_suffix('y').and_then(|years| years.parse::<u64>().ok()).filter(|years| *years <= 200);
+    match years {
+        Some(years) => Ok(Duration::from_secs((years * 365 + years.div_ceil(4)) * 86_400)),
+        None => parse_duration(text).ok_or_else(|| "write a number and a unit: 24h, 90d, 7y".into()),
+    }
+}
+
 /// Runs it.
 pub fn main(args: &Args) -> Result<u8, Failure> {
     let spec = StoreSpec::parse(&args.store)?;
@@ -92,6 +119,9 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     }
     let keys = verifiers(&[&args.keys[..], &args.log_keys].concat())?;
     let options = args.options()?;
+    if args.watch {
+        return watch::main(&args.watching, &spec, &keys, options, args.json);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let store = store::open(&spec).await?;
@@ -124,6 +154,10 @@ impl Args {
         };
         options.anchors = self.anchors()?;
         options.require_log = !self.log_keys.is_empty() || !self.require.is_empty();
+        options.since = since(self.since.as_deref(), options.now, self.checkpoint.is_some())?;
+        options.expect = expected(&self.expect)?;
+        options.require_retention =
+            self.require_retention.map(|period| i64::try_from(period.as_millis()).unwrap_or(i64::MAX));
         if let Some(file) = &self.checkpoint {
             let read = std::fs::read_to_string(file);
             let cannot = |e| Failure::usage(format!("--checkpoint: {} cannot be read: {e}", file.display()));
@@ -168,6 +202,52 @@ impl Args {
             require_stamped: stamped,
         })
     }
+}
+
+/// From where on. `now` is in milliseconds since 1970; `pinned`: whether a checkpoint was given.
+fn since(text: Option<&str>, now: i64, pinned: bool) -> Result<Since, Failure> {
+    let Some(text) = text else { return Ok(Since::Beginning) };
+    if text == "checkpoint" {
+        let missing = || Failure::usage("--since checkpoint: give the checkpoint that you kept with --checkpoint");
+        return if pinned { Ok(Since::Checkpoint) } else { Err(missing()) };
+    }
+    if let Some(age) = parse_duration(text) {
+        return Ok(Since::Sealed(now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))));
+    }
+    let midnight = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
+    let time = match midnight.map(|date| date.to_zoned(jiff::tz::TimeZone::UTC)) {
+        Some(Ok(zoned)) => Some(zoned.timestamp()),
+        _ => text.parse::<jiff::Timestamp>().ok(),
+    };
+    time.map(|time| Since::Sealed(time.as_millisecond())).ok_or_else(|| {
+        Failure::usage(format!(
+            "--since {text:?}: write a date (2026-11-01), a time (2026-11-01T12:00:00Z), a duration (36h) or \
+             `checkpoint`"
+        ))
+    })
+}
+
+/// The topics that must be there. A text with a colon that is no file is one of them; everything else is a file.
+fn expected(texts: &[String]) -> Result<Vec<Expected>, Failure> {
+    let wrong = |place: &str, text: &str| {
+        Failure::usage(format!("--expect: {place}{text:?} is not topic:partitions, nor cluster/topic:partitions"))
+    };
+    let mut all = Vec::new();
+    for text in texts {
+        if text.contains(':') && !Path::new(text).exists() {
+            all.push(Expected::parse(text).ok_or_else(|| wrong("", text))?);
+            continue;
+        }
+        let read = std::fs::read_to_string(text);
+        let read = read.map_err(|e| Failure::usage(format!("--expect: {text} cannot be read: {e}")))?;
+        for (number, line) in (1..).zip(read.lines()) {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if !line.is_empty() {
+                all.push(Expected::parse(line).ok_or_else(|| wrong(&format!("{text}:{number}: "), line))?);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The keys that may have signed. A text with two plus signs is a key; everything else is a file.
@@ -245,6 +325,46 @@ mod tests {
         }
         assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--fresh", "--max-age", "2h"]).is_err());
         assert!(Line::try_parse_from(["verify", "s", "--key", "k", "--max-age", "2"]).is_err());
+    }
+
+    #[test]
+    fn the_cut_is_a_date_a_time_a_duration_or_the_checkpoint() {
+        let at = |text| since(Some(text), 1_000_000_000_000, true).map_err(|e| e.message);
+        assert_eq!(since(None, 0, false).unwrap(), Since::Beginning);
+        assert_eq!(at("2026-01-01"), Ok(Since::Sealed(1_767_225_600_000)));
+        assert_eq!(at("2026-01-01T01:00:00+01:00"), Ok(Since::Sealed(1_767_225_600_000)));
+        assert_eq!(at("1s"), Ok(Since::Sealed(999_999_999_000)));
+        assert_eq!(at("checkpoint"), Ok(Since::Checkpoint));
+        assert!(since(Some("checkpoint"), 0, false).unwrap_err().message.contains("--checkpoint"));
+        for bad in ["", "yesterday", "2026-13-01", "20260101", "5"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn expected_topics_come_from_words_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("topics");
+        std::fs::write(&file, "# ours\nauth:12 # logons\n\neu/auth:3\n").unwrap();
+        let file = file.display().to_string();
+        let names = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let show = |e: &Expected| format!("{}/{}:{}", e.cluster, e.topic, e.partitions);
+            expected(&texts).map(|all| all.iter().map(show).collect::<Vec<_>>()).map_err(|e| e.message)
+        };
+        assert_eq!(names(&["x:1", &file]).unwrap(), ["main/x:1", "main/auth:12", "eu/auth:3"]);
+        assert!(names(&["auth:many"]).unwrap_err().contains("auth:many"));
+        assert!(names(&["no-such-file"]).unwrap_err().contains("cannot be read"));
+        std::fs::write(&file, "auth:12\nauth\n").unwrap();
+        assert!(names(&[&file]).unwrap_err().contains("topics:2: \"auth\""));
+    }
+
+    #[test]
+    fn a_year_of_retention_is_never_too_short() {
+        for (text, days) in [("7y", 2557), ("1y", 366), ("4y", 1461), ("10y", 3653), ("90d", 90), ("48h", 2)] {
+            assert_eq!(retention(text), Ok(Duration::from_secs(days * 86_400)), "{text}");
+        }
+        assert!(retention("7").is_err() && retention("7Y").is_err() && retention("201y").is_err());
     }
 
     #[test]

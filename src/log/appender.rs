@@ -182,7 +182,12 @@ impl Appender {
         let bug = |fault: Fault| Error::bug(format!("our own {key} would not be accepted: {fault}"));
         let batch = Batch::open(note.as_bytes(), &self.keys, &self.options.origin).map_err(bug)?;
         log.clone().apply(&batch, &mut Vec::new()).map_err(bug)?;
-        let retention = self.options.retention.at((self.clock)());
+        // what a predecessor sealed under a longer policy needs its entry as long
+        let promised = lines.iter().filter_map(|line| match Entry::parse(line, &self.options.origin) {
+            Ok(Entry::Segment(manifest)) => Some(manifest.retention),
+            _ => None,
+        });
+        let retention = promised.fold(self.options.retention.at((self.clock)()), Retention::longer);
         match store::put_new(&*self.store, &key, Bytes::from(note), &retention).await? {
             Put::Ours(_) => {
                 self.take(&batch)?;

@@ -67,6 +67,8 @@ pub struct Stored {
     /// Its lock as the store told it along with the bytes. `None` where it told none: then [`Store::retention_of`]
     /// knows whether there is no lock or no telling.
     pub retention: Option<Retention>,
+    /// Whether it is under legal hold; `None` where the answer did not tell.
+    pub hold: Option<bool>,
 }
 
 /// The versions of one key. Each list begins with the oldest; how the two interleave is not said.
@@ -118,6 +120,10 @@ pub struct Bucket {
     pub lockable: Answer,
     /// It locks objects that did not ask for it.
     pub locks_by_default: Answer,
+    /// It has rules that delete evidence when it has become old, or put delete markers on it.
+    pub expires: Answer,
+    /// The names of these rules.
+    pub expiry_rules: Vec<String>,
 }
 
 /// Write-once storage. Keys are those of `layout`; the implementation adds its own prefix.
@@ -249,12 +255,7 @@ pub async fn put_new(store: &dyn Store, key: &str, bytes: Bytes, retention: &Ret
 
 /// Whether `lock` is at least as strong and as long as `asked`.
 pub fn covers(lock: &Retention, asked: &Retention) -> bool {
-    let strength = |mode| match mode {
-        LockMode::None => 0,
-        LockMode::Governance => 1,
-        LockMode::Compliance => 2,
-    };
-    strength(lock.mode) >= strength(asked.mode) && lock.until >= asked.until
+    lock.mode.strength() >= asked.mode.strength() && lock.until >= asked.until
 }
 
 /// The error for an object that lies in the store with a weaker lock than asked.

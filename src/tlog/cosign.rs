@@ -258,7 +258,7 @@ mod tests {
         assert!(bad(&cosign("w", 1, "another\n", 5)).contains("does not fit"));
         assert!(bad(&cosign("w", 1, TEXT, 0)).contains("does not fit"), "no time");
         assert!(bad(&cosign("w", 1, TEXT, 1 << 63)).contains("does not fit"), "a time beyond the format");
-        for garbage in ["", "\n", "<html>\n", "200\n", &good.trim_end().to_owned()] {
+        for garbage in ["", "\n", "<html>\n", "200\n", good.trim_end()] {
             assert!(bad(garbage).starts_with("its answer"), "{garbage:?}");
         }
     }

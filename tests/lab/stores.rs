@@ -50,6 +50,15 @@ impl Watched {
             limits: Arc::default(),
         }
     }
+
+    async fn watched<T>(&self, read: impl Future<Output = T>) -> T {
+        self.reads.fetch_add(1, Relaxed);
+        let now = self.reading.fetch_add(1, Relaxed) + 1;
+        self.most.fetch_max(now, Relaxed);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.reading.fetch_sub(1, Relaxed);
+        read.await
+    }
 }
 
 #[async_trait]
@@ -61,12 +70,7 @@ impl Store for Watched {
         panic!("an audit never writes")
     }
     async fn read_oldest(&self, key: &str) -> Result<Option<Stored>> {
-        self.reads.fetch_add(1, Relaxed);
-        let now = self.reading.fetch_add(1, Relaxed) + 1;
-        self.most.fetch_max(now, Relaxed);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        self.reading.fetch_sub(1, Relaxed);
-        self.inner.read_oldest(key).await
+        self.watched(self.inner.read_oldest(key)).await
     }
     async fn read_newest(&self, key: &str) -> Result<Option<Stored>> {
         self.inner.read_newest(key).await
@@ -85,7 +89,7 @@ impl Store for Watched {
         self.inner.clock().await
     }
     async fn read_version(&self, key: &str, version: &str) -> Result<Option<Stored>> {
-        self.inner.read_version(key, version).await
+        self.watched(self.inner.read_version(key, version)).await
     }
     async fn versions(&self, key: &str) -> Result<Versions> {
         self.inner.versions(key).await

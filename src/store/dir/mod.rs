@@ -216,7 +216,7 @@ impl Dir {
         if read as u64 > MAX_OBJECT {
             return Err(too_long(&path.display().to_string(), read as u64));
         }
-        Ok(Some(Stored { bytes: bytes.into(), version: String::new(), retention: None }))
+        Ok(Some(Stored { bytes: bytes.into(), version: String::new(), retention: None, hold: None }))
     }
 }
 

@@ -41,6 +41,12 @@ pub struct Flaws {
     pub default_lock: Option<Retention>,
     /// A create overwrites nothing, but no version is kept apart either: versioning is off.
     pub unversioned: bool,
+    /// Object Lock is off: locks that are asked for are not kept.
+    pub unlockable: bool,
+    /// The names of rules that delete evidence when it is old.
+    pub expiry_rules: Vec<String>,
+    /// Nobody may ask for locks, nor for the settings of the bucket.
+    pub tells_nothing: bool,
     /// A create is refused while a delete marker is the newest version. S3 lets it through.
     pub markers_block: bool,
     /// Deletions and changes of locks are refused by policy before the lock is asked.
@@ -174,6 +180,30 @@ impl MemoryStore {
         }
     }
 
+    /// The attacker slips a version below all others, as a multipart upload does that was begun before them.
+    pub fn slip_under(&self, key: &str, bytes: impl Into<Bytes>) {
+        let mut state = self.lock();
+        let bytes = bytes.into();
+        let id = format!("u{:08}", state.calls);
+        state.first.insert(key.to_owned(), Digest::of(&bytes));
+        let held = Held { id, bytes: Some(bytes), retention: Retention::NONE, hold: false };
+        state.objects.entry(key.to_owned()).or_default().insert(0, held);
+    }
+
+    /// Somebody puts the oldest version of `key` under legal hold, or lifts it.
+    pub fn hold(&self, key: &str, on: bool) {
+        if let Some(held) =
+            self.lock().objects.get_mut(key).and_then(|held| held.iter_mut().find(|v| v.bytes.is_some()))
+        {
+            held.hold = on;
+        }
+    }
+
+    /// Somebody changes the settings of the bucket, or the server its ways.
+    pub fn set_flaws(&self, flaws: Flaws) {
+        self.lock().flaws = flaws;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // a panic here is a defect that the test is to see, also from the next caller
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -217,7 +247,7 @@ impl State {
         if taken && !self.flaws.replaces {
             return Create::Exists;
         }
-        let asked = if self.flaws.drops_locks { Retention::NONE } else { asked };
+        let asked = if self.flaws.drops_locks || self.flaws.unlockable { Retention::NONE } else { asked };
         let retention = match self.flaws.default_lock {
             Some(default) if asked.mode == LockMode::None => default,
             _ => asked,
@@ -239,7 +269,9 @@ impl State {
             );
         }
         let bytes = if self.flaws.garbles { Bytes::from([&bytes[..], b"!"].concat()) } else { bytes };
-        Some(Stored { bytes, version: found.id.clone(), retention: Some(found.retention) })
+        let told = !self.flaws.tells_nothing;
+        let (retention, hold) = (told.then_some(found.retention), told.then_some(found.hold));
+        Some(Stored { bytes, version: found.id.clone(), retention, hold })
     }
 
     fn entry(key: &str, held: &[Held]) -> Entry {
@@ -259,8 +291,9 @@ impl State {
     }
 
     fn is_locked(&self, held: &Held) -> bool {
-        held.retention.mode != LockMode::None
-            && held.retention.until.is_none_or(|until| self.clock.is_none_or(|now| now < until))
+        held.hold
+            || held.retention.mode != LockMode::None
+                && held.retention.until.is_none_or(|until| self.clock.is_none_or(|now| now < until))
     }
 
     fn delete(&mut self, key: &str, id: &str) -> Change {
@@ -436,11 +469,18 @@ impl Store for MemoryStore {
 
     async fn bucket(&self) -> Result<Option<Bucket>> {
         self.call(Verb::Read, "", |state| {
-            let answer = |yes| if yes { Answer::Yes } else { Answer::No };
+            let flaws = &state.flaws;
+            let answer = |yes| match (flaws.tells_nothing, yes) {
+                (true, _) => Answer::Unknown("403 AccessDenied".into()),
+                (false, true) => Answer::Yes,
+                (false, false) => Answer::No,
+            };
             Ok(Some(Bucket {
-                versioned: answer(!state.flaws.unversioned),
-                lockable: answer(!state.flaws.unversioned),
-                locks_by_default: answer(state.flaws.default_lock.is_some()),
+                versioned: answer(!flaws.unversioned),
+                lockable: answer(!flaws.unversioned && !flaws.unlockable),
+                locks_by_default: answer(flaws.default_lock.is_some()),
+                expires: answer(!flaws.expiry_rules.is_empty()),
+                expiry_rules: flaws.expiry_rules.clone(),
             }))
         })
         .await

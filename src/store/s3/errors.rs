@@ -47,7 +47,7 @@ pub(super) fn classify(status: u16, code: &str) -> Class {
     match code {
         "PreconditionFailed" => Class::Exists,
         "ConditionalRequestConflict" | "OperationAborted" => Class::Conflict,
-        "NoSuchKey" | "NoSuchVersion" => Class::Missing,
+        "NoSuchKey" | "NoSuchVersion" | "NoSuchLifecycleConfiguration" => Class::Missing,
         "NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError" => Class::NoLock,
         "NoSuchBucket" => Class::NoBucket,
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => Class::Elsewhere,

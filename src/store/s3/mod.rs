@@ -6,8 +6,10 @@
 //! | `write` | create-only puts, locks and their reading back |
 //! | `list` | listing versions |
 //! | `errors` | what an answer means |
+//! | `bucket` | what the bucket says of itself |
 //! | `clock` | the `Date` of answers |
 
+mod bucket;
 mod clock;
 mod errors;
 mod list;
@@ -30,7 +32,7 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     primitives::DateTime,
-    types::{ChecksumMode, ObjectLockMode},
+    types::{ChecksumMode, ObjectLockLegalHoldStatus, ObjectLockMode},
 };
 use bytes::{Bytes, BytesMut};
 use clock::DateKeeper;
@@ -108,7 +110,9 @@ impl S3Store {
         }
         let retention = lock(answer.object_lock_mode(), answer.object_lock_retain_until_date());
         let version = answer.version_id().map_or_else(|| version.unwrap_or_default().to_owned(), str::to_owned);
-        Ok(Some(Stored { bytes: bytes.freeze(), version, retention }))
+        // S3 leaves the header out where there is no hold, and where we may not ask
+        let hold = answer.object_lock_legal_hold_status().map(|status| *status == ObjectLockLegalHoldStatus::On);
+        Ok(Some(Stored { bytes: bytes.freeze(), version, retention, hold }))
     }
 }
 

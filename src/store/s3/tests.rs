@@ -383,7 +383,10 @@ async fn the_oldest_version_is_read_by_its_id() {
     })
     .await;
     let stored = store.read_oldest("k").await.unwrap().unwrap();
-    assert_eq!(stored, Stored { bytes: Bytes::from_static(b"first"), version: "v1".into(), retention: Some(LOCK) });
+    assert_eq!(
+        stored,
+        Stored { bytes: Bytes::from_static(b"first"), version: "v1".into(), retention: Some(LOCK), hold: None }
+    );
     let requests = requests.lock().unwrap();
     assert!(requests[1].line.contains("versionId=v1"), "{}", requests[1].line);
     assert_eq!(requests[1].header("x-amz-checksum-mode"), Some("ENABLED"));

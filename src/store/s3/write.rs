@@ -8,14 +8,14 @@ use crate::{
     digest::Digest,
     error::{Error, Result},
     retention::{LockMode, Retention},
-    store::{Answer, Bucket, Change, Create, lock_missing},
+    store::{Change, Create, lock_missing},
 };
 use aws_sdk_s3::{
     operation::put_object::PutObjectOutput,
     primitives::{ByteStream, DateTime},
     types::{
-        BucketVersioningStatus, ChecksumMode, ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
-        ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+        ChecksumMode, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
+        ObjectLockRetentionMode,
     },
 };
 use bytes::Bytes;
@@ -228,40 +228,6 @@ impl S3Store {
             Err(e) => refusal(&reply(&e), &doing, "s3:PutObjectLegalHold on this key"),
         }
     }
-
-    pub(super) async fn describe_bucket(&self) -> Result<Bucket> {
-        let name = &self.settings.bucket;
-        let unknown = |reply: Reply, permission: &str| match reply.class {
-            Class::Forbidden => Ok(Answer::Unknown(format!("{}; allow {permission}", reply.text))),
-            Class::Unsupported | Class::Refused => Ok(Answer::Unknown(reply.text)),
-            _ => Err(reply.error(&format!("{}: reading its settings", self.settings), permission)),
-        };
-        let versioned = match self.client.get_bucket_versioning().bucket(name).send().await {
-            Ok(answer) if answer.status() == Some(&BucketVersioningStatus::Enabled) => Answer::Yes,
-            Ok(_) => Answer::No,
-            Err(e) => unknown(reply(&e), "s3:GetBucketVersioning")?,
-        };
-        let (lockable, locks_by_default) = match self.client.get_object_lock_configuration().bucket(name).send().await {
-            Ok(answer) => {
-                let lock = answer.object_lock_configuration();
-                let enabled = lock.and_then(|lock| lock.object_lock_enabled()) == Some(&ObjectLockEnabled::Enabled);
-                let default = lock.and_then(|lock| lock.rule()).and_then(|rule| rule.default_retention()).is_some();
-                (yes(enabled), yes(default))
-            }
-            Err(e) => match reply(&e) {
-                Reply { class: Class::NoLock | Class::Missing, .. } => (Answer::No, Answer::No),
-                other => {
-                    let answer = unknown(other, "s3:GetBucketObjectLockConfiguration")?;
-                    (answer.clone(), answer)
-                }
-            },
-        };
-        Ok(Bucket { versioned, lockable, locks_by_default })
-    }
-}
-
-fn yes(yes: bool) -> Answer {
-    if yes { Answer::Yes } else { Answer::No }
 }
 
 /// Who refused. AWS answers 403 AccessDenied for both and tells in words; where the words do not tell, the policy did:
