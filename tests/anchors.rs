@@ -7,12 +7,16 @@ mod fakes;
 mod lab;
 
 use authseal::{
-    audit::{self, AnchorOptions, Report, VerifyOptions},
+    audit::{
+        self, AnchorOptions, Report, VerifyOptions,
+        prove::{self, Answer, By},
+    },
     health::Health,
     layout,
     log::{Anchors, Options, Parts, Queue, Stamping, Witnessing, run},
     manifest::Writer,
     note::{Signer, Verifiers},
+    proof,
     publish::{Stream, memory::MemoryPublisher},
     remote::Http,
     retention::{LockMode, RetentionPolicy},
@@ -114,7 +118,13 @@ impl Running {
     async fn minute(&self) -> u64 {
         let before = self.checkpoint().await.map_or(0, |(checkpoint, _)| checkpoint.size);
         self.clock.fetch_add(60_000, Ordering::Relaxed);
+        let mut looks = 0;
         until("the log to grow", async || {
+            // a process that began when this minute had, says so in the next one
+            looks += 1;
+            if looks % 500 == 0 {
+                self.clock.fetch_add(60_000, Ordering::Relaxed);
+            }
             let (checkpoint, _) = self.checkpoint().await?;
             (checkpoint.size > before).then_some(checkpoint.size)
         })
@@ -232,6 +242,46 @@ async fn a_quorum_signs_and_what_it_signed_is_published_kept_and_graded() {
 }
 
 /// How witnesses fail, and what is said of it. Nothing of it is ever published.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_carries_what_witnesses_have_signed() {
+    let fakes = [Fake::new("one", 1, &log_key()), Fake::new("two", 2, &log_key())];
+    let two = policy(&fakes.each_ref(), 2);
+    let mut running = Running::new(witnessing(two.clone())).await;
+    running.minute().await;
+    running.cosigned(2).await;
+    let first = until("it to be kept", async || running.kept().await.first().cloned()).await;
+    let first = layout::parse_witnessed_key(&first).unwrap();
+    // the log grows, and nobody answers any more
+    fakes.iter().for_each(|fake| fake.be(Mood::Silent));
+    let newest = running.minute().await;
+    running.stop().await;
+
+    let prove = async |by| {
+        let position = "main/auth/0/0@2".parse().unwrap();
+        let answer = prove::prove(Arc::new(running.lab.store()), &keys(), &position, Some(by)).await.unwrap();
+        let Answer::Made(made) = answer else { panic!("{answer:?}") };
+        let proven = proof::check(made.file.as_bytes(), &keys()).unwrap();
+        (made.file, proven.statement.log.as_ref().unwrap().checkpoint.size, proven)
+    };
+    for (by, size, name) in
+        [(By::Best, first, "witnessed"), (By::Witnessed, first, "witnessed"), (By::Newest, newest, "unwitnessed")]
+    {
+        let (_, of, proven) = prove(by).await;
+        assert_eq!((of, proven.grade(Some(&two), None).unwrap().name()), (size, name), "{by:?}");
+        assert_eq!(proven.grade(None, None).unwrap().name(), "unwitnessed", "who believes nobody is told nothing");
+    }
+    let strangers = [Fake::new("one", 7, &log_key()), Fake::new("two", 8, &log_key())];
+    let (file, _, proven) = prove(By::Best).await;
+    assert_eq!(proven.grade(Some(&policy(&strangers.each_ref(), 1)), None).unwrap().name(), "unwitnessed");
+    // what a witness has not signed under its name is a forgery, and not merely missing
+    let line = file.lines().rfind(|line| line.starts_with('\u{2014}')).unwrap();
+    let end = line.len() - 8;
+    let swapped = if line.as_bytes()[end] == b'A' { "B" } else { "A" };
+    let forged = file.replace(line, &format!("{}{swapped}{}", &line[..end], &line[end + 1..]));
+    let forged = proof::check(forged.as_bytes(), &keys()).unwrap();
+    assert_eq!(forged.grade(Some(&two), None).unwrap_err().code, "cosignature");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_witness_answers_the_log_goes_on_and_nothing_false_is_published() {
     let other = Checkpoint { origin: ORIGIN.into(), size: 3, root: authseal::digest::Digest::of(b"other") };

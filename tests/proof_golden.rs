@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 use authseal::{
-    audit::prove::{self, Answer},
+    audit::prove::{self, Answer, By},
     note::Verifiers,
     proof,
     retention::Retention,
@@ -57,7 +57,8 @@ async fn what_is_proven_today_is_what_was_proven_then() {
     let (store, keys) = (Arc::new(store().await), keys());
     let write = std::env::var_os("AUTHSEAL_WRITE_GOLDEN").is_some();
     for (name, position, logged) in PROOFS {
-        let answer = prove::prove(store.clone(), &keys, &position.parse().unwrap(), logged).await.unwrap();
+        let answer =
+            prove::prove(store.clone(), &keys, &position.parse().unwrap(), logged.then(By::default)).await.unwrap();
         let Answer::Made(made) = answer else { panic!("{name}: {answer:?}") };
         let path = golden("proof-1").join(name);
         // bytes that are there are never written again
@@ -67,6 +68,22 @@ async fn what_is_proven_today_is_what_was_proven_then() {
         }
         assert_eq!(made.file, fs::read_to_string(path).unwrap(), "{name}");
     }
+}
+
+/// A stamp that is none, or of another checkpoint, has no business in a proof.
+#[test]
+fn a_proof_carries_no_stamp_but_of_its_own_checkpoint() {
+    let stamp = include_bytes!("data/stamps/rsa.tsr");
+    let with = |name: &str, stamp: &[u8]| {
+        let mut proof = proof::Proof::parse(&fs::read(golden("proof-1").join(name)).unwrap()).unwrap();
+        proof.part.stamp = bytes::Bytes::copy_from_slice(stamp);
+        proof.encode()
+    };
+    for (stamp, code) in [(&stamp[..], "stamp_imprint"), (&stamp[1..], "stamp_form"), (b"garbage", "stamp_form")] {
+        let file = with("event.tlog-proof", stamp).unwrap();
+        assert_eq!(proof::check(file.as_bytes(), &keys()).unwrap_err().code, code);
+    }
+    assert!(with("event.pending-proof", stamp).is_err(), "what is not logged has no checkpoint");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod lab;
 use authseal::{
     audit::{
         Progress,
-        prove::{self, Answer, Made, Why},
+        prove::{self, Answer, By, Made, Why},
     },
     cli::exit,
     digest::Digest,
@@ -94,7 +94,7 @@ static LOGGED: LazyLock<MemoryStore> = LazyLock::new(|| {
 });
 
 async fn answer(store: &MemoryStore, position: &str, logged: bool) -> authseal::error::Result<Answer> {
-    prove::prove(Arc::new(store.clone()), &keys(), &position.parse().unwrap(), logged).await
+    prove::prove(Arc::new(store.clone()), &keys(), &position.parse().unwrap(), logged.then(By::default)).await
 }
 
 async fn made(store: &MemoryStore, position: &str) -> Made {
@@ -294,7 +294,7 @@ async fn a_chain_of_many_segments_costs_a_few_reads() {
     for offset in [0, 1, to / 3, to / 2, to - 1] {
         let progress = Arc::new(stores::Watched::new(store.clone()));
         let position = chain("main/long/0/0").at(offset);
-        let answer = prove::prove(progress.clone(), &keys(), &position, false).await.unwrap();
+        let answer = prove::prove(progress.clone(), &keys(), &position, None).await.unwrap();
         assert!(matches!(answer, Answer::Made(made) if made.proven.statement.record.offset == offset));
         let reads = progress.reads.load(Ordering::Relaxed);
         assert!(reads <= 12, "{reads} reads for offset {offset} of {to}");

@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, everything else to stderr. Nothing is coloured and no progress is drawn unless a person looks.
 
+mod anchors;
 pub mod chain;
 pub mod check_proof;
 pub mod config;

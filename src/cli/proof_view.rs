@@ -7,6 +7,7 @@ use crate::{
     proof::{Proven, Statement},
     record::{GapCause, TimestampType},
     segment::{LeafKind, SealedRecord},
+    tlog::Grade,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -22,11 +23,17 @@ const OF_RECORD: &str = "That the record is true. It shows which bytes Kafka del
 const OF_GAP: &str = "Why nothing was delivered, beyond doubt. It shows what the sealing machine saw and concluded, \
                       as holders of the named key sealed it; whoever holds that key can seal anything.";
 /// What no proof of this form shows.
-const LIMITS: [&str; 3] = [
-    "The time beyond doubt: it is what the clock of the sealing machine said. No time stamp authority was asked here.",
-    "That everybody was shown the same log: no witness's signature was checked here.",
-    "Anything of other records: what else is in the store, and whether it is whole, is for `authseal verify` to say.",
-];
+const OTHERS: &str =
+    "Anything of other records: what else is in the store, and whether it is whole, is for `authseal verify` to say.";
+const UNSTAMPED: &str = "The time beyond doubt: it is what the clock of the sealing machine said. No time stamp of an \
+                         authority that was given (--tsa-cert) says more.";
+const STAMPED: &str =
+    "That it happened when it says: the stamp shows that it was sealed by then, and not how long before.";
+const UNWITNESSED: &str = "That everybody was shown the same log: no quorum of witnesses that were named (--policy) has \
+                           cosigned its checkpoint.";
+
+/// What came of a check: what is proven, and what its checkpoint is worth; or the first link that does not hold.
+pub(super) type Checked = Result<(Proven, Grade), Fault>;
 const NOT_LOGGED: &str = "That the record is in the log. Until it is, the holder of the sealing key could seal another \
                           one in its place, and nobody could tell.";
 
@@ -72,24 +79,24 @@ fn cause(cause: GapCause) -> &'static str {
 }
 
 /// The whole result, for people.
-pub(super) fn text(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> String {
+pub(super) fn text(file: &Path, checked: &Checked, lacking: Option<Fault>, code: u8) -> String {
     let mut out = String::new();
     let file = file.display();
     match checked {
         Err(fault) => {
             let _ = writeln!(out, "NOT PROVEN: {file} does not hold\n\n{fault}\n{}", advice(fault));
         }
-        Ok(proven) => {
+        Ok((proven, grade)) => {
             let log = proven.statement.log.is_some();
             let _ = writeln!(out, "{}: {file} proves", if log { "PROVEN" } else { "SEALED, NOT LOGGED" });
             let _ = writeln!(out, "  {}\n", headline(&proven.statement));
-            if let Some(fault) = lacking(code) {
+            if let Some(fault) = lacking {
                 let _ = writeln!(out, "{fault}\n{}\n", advice(&fault));
             }
-            place(&proven.statement, &mut out);
+            place(&proven.statement, grade, &mut out);
             contents(&proven.statement.record, &mut out);
             out.push_str("\nWhat this does not show\n");
-            for limit in limits(proven) {
+            for limit in limits(proven, grade) {
                 wrapped(&limit, &mut out);
             }
         }
@@ -115,14 +122,8 @@ fn wrapped(text: &str, out: &mut String) {
     out.push('\n');
 }
 
-/// What a proof lacks that holds, and is not enough.
-fn lacking(code: u8) -> Option<Fault> {
-    let detail = "the record was not in the log when this proof was made, and that it is was asked for";
-    (code == exit::INCOMPLETE).then(|| Fault::new(crate::proof::code::PENDING, detail))
-}
-
 /// Where the record stands, who signed it, and where that is logged.
-fn place(statement: &Statement, out: &mut String) {
+fn place(statement: &Statement, grade: &Grade, out: &mut String) {
     let m = &statement.manifest;
     let row = |out: &mut String, name: &str, text: String| out.push_str(&format!("{name:<10} {text}\n"));
     let c = &m.chain;
@@ -150,6 +151,16 @@ fn place(statement: &Statement, out: &mut String) {
             row(out, "signed by", log.signed_by.join(", "));
         }
         None => row(out, "logged", "no: this is proven by the seal's signature alone".into()),
+    }
+    for seen in &grade.cosignatures {
+        let time = millis(i64::try_from(seen.time.saturating_mul(1000)).unwrap_or(i64::MAX));
+        row(out, "seen by", format!("{}+{}, at {time}", quoted(&seen.name), seen.id));
+    }
+    for stamp in &grade.stamps {
+        row(out, "stamped", format!("{}, by {}", millis(stamp.time), quoted(&stamp.authority)));
+    }
+    if statement.log.is_some() {
+        row(out, "grade", grade.name().into());
     }
 }
 
@@ -194,27 +205,32 @@ fn contents(record: &SealedRecord, out: &mut String) {
     }
 }
 
-fn limits(proven: &Proven) -> Vec<String> {
+fn limits(proven: &Proven, grade: &Grade) -> Vec<String> {
     let first = if proven.statement.record.gap.is_some() { OF_GAP } else { OF_RECORD };
-    let mut limits: Vec<String> = [first].iter().chain(&LIMITS).map(|limit| (*limit).to_owned()).collect();
+    let mut limits = vec![first.to_owned()];
+    limits.push(if grade.is_stamped() { STAMPED } else { UNSTAMPED }.to_owned());
+    limits.extend((!grade.is_witnessed()).then(|| UNWITNESSED.to_owned()));
+    limits.push(OTHERS.to_owned());
     if proven.statement.log.is_none() {
         limits.insert(0, NOT_LOGGED.to_owned());
     }
-    if !proven.unchecked.is_empty() {
-        let names: Vec<String> = proven.unchecked.iter().map(|name| quoted(name)).collect();
+    let known: Vec<String> = grade.cosignatures.iter().map(|seen| format!("{}+{}", seen.name, seen.id)).collect();
+    let names: Vec<String> =
+        proven.unchecked.iter().filter(|name| !known.contains(name)).map(|name| quoted(name)).collect();
+    if !names.is_empty() {
         limits.push(format!("What further signatures on the checkpoint are worth: {}", names.join(", ")));
     }
     limits
 }
 
 /// The whole result, for programs.
-pub(super) fn json(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> Value {
-    let verdict = match (checked, code) {
-        (Err(_), _) => "refused",
-        (Ok(proven), _) if proven.statement.log.is_none() => "pending",
-        (Ok(_), _) => "proven",
+pub(super) fn json(file: &Path, checked: &Checked, lacking: Option<Fault>, code: u8) -> Value {
+    let verdict = match checked {
+        Err(_) => "refused",
+        Ok((proven, _)) if proven.statement.log.is_none() => "pending",
+        Ok(_) => "proven",
     };
-    let fault = checked.as_ref().err().cloned().or_else(|| lacking(code)).as_ref().map(
+    let fault = checked.as_ref().err().cloned().or(lacking).as_ref().map(
         |fault| json!({ "code": fault.code, "offset": fault.offset, "detail": fault.detail, "advice": advice(fault) }),
     );
     json!({
@@ -225,9 +241,16 @@ pub(super) fn json(file: &Path, checked: &Result<Proven, Fault>, code: u8) -> Va
         "exit_code": code,
         "good": code == exit::GOOD,
         "fault": fault,
-        "statement": checked.as_ref().ok().map(|proven| statement(&proven.statement)),
-        "unchecked": checked.as_ref().map_or(&[][..], |proven| &proven.unchecked),
-        "limits": checked.as_ref().map_or_else(|_| Vec::new(), limits),
+        "statement": checked.as_ref().ok().map(|(proven, _)| statement(&proven.statement)),
+        "grade": checked.as_ref().ok().map(|(_, grade)| json!({
+            "name": grade.name(),
+            "cosigned_by": grade.cosignatures.iter().map(|c| format!("{}+{}", c.name, c.id)).collect::<Vec<_>>(),
+            "witnessed_at": grade.witnessed_at().map(|at| at.saturating_mul(1000)),
+            "stamped_by": grade.stamps.iter().map(|stamp| stamp.authority.as_str()).collect::<Vec<_>>(),
+            "stamped_at": grade.stamped_at(),
+        })),
+        "unchecked": checked.as_ref().map_or(&[][..], |(proven, _)| &proven.unchecked),
+        "limits": checked.as_ref().map_or_else(|_| Vec::new(), |(proven, grade)| limits(proven, grade)),
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     audit::{
         Progress,
-        prove::{self, Answer, Events, Made, Why},
+        prove::{self, Answer, By, Events, Made, Why},
     },
     note::Verifiers,
     position::Position,
@@ -54,6 +54,10 @@ pub struct Args {
     /// Prove by the seal alone, of a record that is not in the log yet, or where there is no log
     #[arg(long, conflicts_with = "log_keys")]
     pending: bool,
+    /// By which checkpoint of the log: the first one behind the record that was stamped, else the first that a quorum of
+    /// witnesses has cosigned, else the newest (best); or one of the latter two
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Checkpoint::Best, conflicts_with = "pending")]
+    checkpoint: Checkpoint,
     /// File for the proof, never overwritten; - for stdout [default: named after the position]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -63,6 +67,13 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Checkpoint {
+    Best,
+    Witnessed,
+    Newest,
 }
 
 /// Runs it.
@@ -81,7 +92,7 @@ pub fn main(args: &Args) -> Result<u8, Failure> {
     let (position, answer) = runtime.block_on(async {
         let store = store::open(&spec).await?;
         let position = args.which(&store, &keys).await?;
-        let answer = prove::prove(store, &keys, &position, !args.pending).await?;
+        let answer = prove::prove(store, &keys, &position, args.by()).await?;
         Ok::<_, Failure>((position, answer))
     })?;
     match answer {
@@ -100,6 +111,16 @@ fn nothing(position: &Position, why: &Why) -> Failure {
 }
 
 impl Args {
+    /// How it is proven; `None`: by the seal alone.
+    fn by(&self) -> Option<By> {
+        let by = match self.checkpoint {
+            Checkpoint::Best => By::Best,
+            Checkpoint::Witnessed => By::Witnessed,
+            Checkpoint::Newest => By::Newest,
+        };
+        (!self.pending).then_some(by)
+    }
+
     /// The record that is meant.
     async fn which(&self, store: &Arc<dyn Store>, keys: &Verifiers) -> Result<Position, Failure> {
         if let Some(position) = &self.position {
@@ -136,6 +157,9 @@ impl Args {
             Some(log) => {
                 let (index, size, origin) = (log.index, log.checkpoint.size, &log.checkpoint.origin);
                 let _ = writeln!(text, "it is sealed, and in the log {origin}: entry {index} of {size}");
+                if made.proven.stamp.is_some() {
+                    text.push_str("it carries a time stamp of that checkpoint: check it with --tsa-cert\n");
+                }
                 vec![format!("--key {}", statement.sealed_by), format!("--log-key {}", log.signed_by.join(", "))]
             }
             None => {

@@ -1,15 +1,16 @@
 //! `authseal verify`: which store and which keys, how far the audit is, and its report.
 
 use super::{
+    anchors::AnchorArgs,
     exit::{self, Failure},
     print, watch,
 };
 use crate::{
-    audit::{self, AnchorOptions, Expected, Freshness, Progress, Since, VerifyOptions},
+    audit::{self, Expected, Freshness, Progress, Since, VerifyOptions},
     config::duration as parse_duration,
     note::Verifiers,
     store::{self, StoreSpec},
-    tlog::{Policy, Trust, stamp::Authorities},
+    tlog::Trust,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -48,15 +49,8 @@ pub struct Args {
     /// A checkpoint that you kept: the log must go on from it
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// A policy (c2sp.org/tlog-policy): which witnesses you believe, and which of them are enough
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// PEM certificates of time-stamp authorities that you believe, or of who issued these; may be repeated
-    #[arg(long = "tsa-cert", value_name = "FILE")]
-    tsa_certs: Vec<PathBuf>,
-    /// Fail when the log has not this grade; may be repeated
-    #[arg(long, value_name = "GRADE", value_enum)]
-    require: Vec<Grade>,
+    #[command(flatten)]
+    anchors: AnchorArgs,
     /// Look only at what was sealed since: a date (2026-11-01), a time (2026-11-01T12:00:00Z), a duration (36h), or
     /// `checkpoint` for what the one of --checkpoint does not cover. The rest is not looked at, and the report says so
     #[arg(long, value_name = "WHEN", conflicts_with = "watch")]
@@ -84,15 +78,6 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// What can be demanded of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Grade {
-    /// A quorum of the witnesses of --policy has cosigned it
-    Witnessed,
-    /// An authority of --tsa-cert has stamped it
-    Stamped,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -152,8 +137,8 @@ impl Args {
             None if self.fresh => Freshness::Promised,
             None => Freshness::Tell,
         };
-        options.anchors = self.anchors()?;
-        options.require_log = !self.log_keys.is_empty() || !self.require.is_empty();
+        options.anchors = self.anchors.options()?;
+        options.require_log = !self.log_keys.is_empty() || self.anchors.is_demanding();
         options.since = since(self.since.as_deref(), options.now, self.checkpoint.is_some())?;
         options.expect = expected(&self.expect)?;
         options.require_retention =
@@ -164,43 +149,6 @@ impl Args {
             options.checkpoint = Some(read.map_err(cannot)?);
         }
         Ok(options)
-    }
-
-    /// Who is believed beside the log. What is demanded needs somebody who could give it.
-    fn anchors(&self) -> Result<AnchorOptions, Failure> {
-        let cannot =
-            |name: &str, file: &Path, e| Failure::usage(format!("{name}: {} cannot be read: {e}", file.display()));
-        let policy = match &self.policy {
-            None => None,
-            Some(file) => {
-                let bytes = std::fs::read(file).map_err(|e| cannot("--policy", file, e))?;
-                let policy = Policy::read(file.display(), &bytes);
-                Some(Arc::new(policy.map_err(|e| Failure::usage(e.context("--policy")))?))
-            }
-        };
-        let mut authorities: Option<Authorities> = None;
-        for file in &self.tsa_certs {
-            let pem = std::fs::read(file).map_err(|e| cannot("--tsa-cert", file, e))?;
-            let more = Authorities::parse(&pem).map_err(|e| e.context(format_args!("--tsa-cert: {}", file.display())));
-            let more = more.map_err(Failure::usage)?;
-            authorities = Some(match authorities {
-                Some(known) => known.and(more),
-                None => more,
-            });
-        }
-        let (witnessed, stamped) = (self.require.contains(&Grade::Witnessed), self.require.contains(&Grade::Stamped));
-        if witnessed && !policy.as_ref().is_some_and(|policy| policy.asks_for_witnesses()) {
-            return Err(Failure::usage("--require witnessed needs --policy with a quorum: who are the witnesses?"));
-        }
-        if stamped && authorities.is_none() {
-            return Err(Failure::usage("--require stamped needs --tsa-cert: whose stamps are believed?"));
-        }
-        Ok(AnchorOptions {
-            policy,
-            authorities: authorities.map(Arc::new),
-            require_witnessed: witnessed,
-            require_stamped: stamped,
-        })
     }
 }
 

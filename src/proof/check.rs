@@ -9,7 +9,10 @@ use crate::{
     note::{self, Verifiers},
     position::Position,
     segment::{self, SealedRecord, read},
-    tlog::Checkpoint,
+    tlog::{
+        Checkpoint, Grade, Policy, grade,
+        stamp::{Authorities, Stamp},
+    },
 };
 use bytes::Bytes;
 
@@ -66,6 +69,28 @@ pub struct Proven {
     pub checkpoint: Option<String>,
     /// Names and ids of signatures on the checkpoint that none of the given keys made. They prove nothing here.
     pub unchecked: Vec<String>,
+    /// The stamp of that checkpoint, as it stands in the file. By itself it proves nothing.
+    pub stamp: Option<Bytes>,
+}
+
+impl Proven {
+    /// What its checkpoint is worth to somebody who does not trust the log: who else has seen it (`policy` names those
+    /// who are believed), and since when it exists (by stamps of `authorities`). Nothing, if there is no checkpoint.
+    ///
+    /// The fault: a witness that is named did not sign what stands there, or the stamp was tampered with.
+    pub fn grade(&self, policy: Option<&Policy>, authorities: Option<&Authorities>) -> Result<Grade, Fault> {
+        let Some(note) = &self.checkpoint else { return Ok(Grade::default()) };
+        let mut stamps = Vec::new();
+        if let (Some(stamp), Some(authorities)) = (&self.stamp, authorities) {
+            match Stamp::open(note.as_bytes(), stamp)?.verify(authorities) {
+                Ok(stamp) => stamps.push(stamp),
+                // genuine, by somebody who is not believed
+                Err(fault) if fault.code == crate::fault::code::STAMP_UNTRUSTED => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        grade(note.as_bytes(), policy, &stamps)
+    }
 }
 
 /// Checks a proof against verifier keys: those that seal, and those of the log.
@@ -76,10 +101,17 @@ pub struct Proven {
 pub fn check(bytes: &[u8], keys: &Verifiers) -> Result<Proven, Fault> {
     let Proof { part, outer } = Proof::parse(bytes)?;
     let mut statement = sealed(&part, keys)?;
-    let Some(outer) = outer else { return Ok(Proven { statement, checkpoint: None, unchecked: Vec::new() }) };
+    let Some(outer) = outer else {
+        return Ok(Proven { statement, checkpoint: None, unchecked: Vec::new(), stamp: None });
+    };
     let (log, unchecked) = logged(&outer, &statement, keys)?;
     statement.log = Some(log);
-    Ok(Proven { statement, checkpoint: Some(outer.checkpoint), unchecked })
+    let stamp = Some(part.stamp).filter(|stamp| !stamp.is_empty());
+    if let Some(stamp) = &stamp {
+        // one of another checkpoint has no business here
+        Stamp::open(outer.checkpoint.as_bytes(), stamp)?;
+    }
+    Ok(Proven { statement, checkpoint: Some(outer.checkpoint), unchecked, stamp })
 }
 
 /// From the record to the signature over its segment.

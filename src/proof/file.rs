@@ -83,7 +83,8 @@ impl Proof {
         let part = Part::decode(&Bytes::from(extra))?;
         let outer = match (logged, rest) {
             (true, rest) => Some(outer(rest).map_err(form)?),
-            (false, "") => None,
+            (false, "") if part.stamp.is_empty() => None,
+            (false, "") => return Err(form("a pending proof has no checkpoint, and a stamp of it")),
             (false, _) => return Err(form("something follows the end of a pending proof")),
         };
         Ok(Self { part, outer })

@@ -1,5 +1,5 @@
 //! What proves a record inside of its segment, as bytes: one canonical line with the sizes of what follows it, then the
-//! signed manifest, the schema and the record, each as it was sealed. So `head -n 1` and `tail -c` take it apart.
+//! signed manifest, the schema and the record, each as it was sealed, and a time stamp if there is one. So `head -n 1` and `tail -c` take it apart.
 
 use super::code;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     fault::Fault,
     segment::MAX_SEGMENT,
+    tlog::stamp,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ const MAX_NOTE: usize = 8192;
 /// A schema is at most this long: it stood in a header of this size.
 const MAX_SCHEMA: usize = 128 << 10;
 /// All of it is at most this long.
-pub(super) const MAX_PART: usize = MAX_LINE + MAX_NOTE + MAX_SCHEMA + MAX_SEGMENT;
+pub(super) const MAX_PART: usize = MAX_LINE + MAX_NOTE + MAX_SCHEMA + MAX_SEGMENT + stamp::MAX;
 
 /// The first line. The order of the fields is part of the format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ struct Line {
     manifest: u64,
     schema: u64,
     record: u64,
+    stamp: u64,
 }
 
 /// A record, and what leads from it to the signature over its segment. Nothing in it is verified.
@@ -50,6 +52,8 @@ pub struct Part {
     pub schema: Bytes,
     /// The record's Avro encoding, as it stands in the segment.
     pub record: Bytes,
+    /// The RFC 3161 stamp of the checkpoint in the proof, as its authority answered; empty: it carries none.
+    pub stamp: Bytes,
 }
 
 impl Part {
@@ -62,9 +66,10 @@ impl Part {
             manifest: self.manifest.len() as u64,
             schema: self.schema.len() as u64,
             record: self.record.len() as u64,
+            stamp: self.stamp.len() as u64,
         };
         let mut out = canonical::line(&line, MAX_LINE).map_err(|e| e.context("the proof"))?.into_bytes();
-        for part in [&self.manifest, &self.schema, &self.record] {
+        for part in [&self.manifest, &self.schema, &self.record, &self.stamp] {
             out.extend_from_slice(part);
         }
         Self::decode(&Bytes::copy_from_slice(&out)).map_err(|fault| Error::bug(format!("a proof is {fault}")))?;
@@ -87,18 +92,19 @@ impl Part {
             return Err(form("its path is longer than a path can be"));
         }
         let mut at = end;
-        let mut take = |length: u64, most: usize, what: &'static str| {
-            let length = usize::try_from(length).ok().filter(|length| (1..=most).contains(length));
+        let mut take = |length: u64, (least, most): (usize, usize), what: &'static str| {
+            let length = usize::try_from(length).ok().filter(|length| (least..=most).contains(length));
             let to = length.and_then(|length| at.checked_add(length)).filter(|to| *to <= bytes.len());
             let part = to.map(|to| bytes.slice(at..to)).ok_or_else(|| form(what))?;
             at += part.len();
             Ok(part)
         };
-        let manifest = take(line.manifest, MAX_NOTE, "the manifest has not the length that it says")?;
-        let schema = take(line.schema, MAX_SCHEMA, "the schema has not the length that it says")?;
-        let record = take(line.record, MAX_SEGMENT, "the record has not the length that it says")?;
+        let manifest = take(line.manifest, (1, MAX_NOTE), "the manifest has not the length that it says")?;
+        let schema = take(line.schema, (1, MAX_SCHEMA), "the schema has not the length that it says")?;
+        let record = take(line.record, (1, MAX_SEGMENT), "the record has not the length that it says")?;
+        let stamp = take(line.stamp, (0, stamp::MAX), "the stamp has not the length that it says")?;
         match at == bytes.len() {
-            true => Ok(Self { leaf: line.leaf, path: line.path, manifest, schema, record }),
+            true => Ok(Self { leaf: line.leaf, path: line.path, manifest, schema, record, stamp }),
             false => Err(form("bytes are left over")),
         }
     }

@@ -100,7 +100,7 @@ fn part(sealed: &Sealed, leaf: usize) -> Part {
     let leaves: Vec<_> = records.map(|leaf| leaf.unwrap()).collect();
     let tree = Levels::of(leaves.iter().map(|leaf| leaf.hash()).collect());
     let (path, record) = (tree.inclusion_proof(leaf).unwrap(), leaves[leaf].bytes.clone());
-    Part { leaf: leaf as u64, path, manifest, schema, record }
+    Part { leaf: leaf as u64, path, manifest, schema, record, stamp: Bytes::new() }
 }
 
 /// What proves that a manifest is entry `index` of a log of `size` entries, witnessed by somebody who is not known.

@@ -18,7 +18,8 @@ from log import leaf_hash, open_checkpoint, root_of_path
 from segment import (MANIFEST, Fault, check_manifest, leaf_form, longs_fit, must, open_note, parse_line, parse_schema,
                      read_keys, sha256, unbase64)
 
-PART = {"format": "str", "leaf": "int", "path": "list", "manifest": "int", "schema": "int", "record": "int"}
+PART = {"format": "str", "leaf": "int", "path": "list", "manifest": "int", "schema": "int", "record": "int",
+        "stamp": "int"}
 MAX_FILE, MAX_PATH = 96 << 20, 63
 
 
@@ -56,7 +57,7 @@ def split(data):
 
 
 def split_part(part):
-    """The line, the signed manifest, the schema, the record."""
+    """The line, the signed manifest, the schema, the record, the time stamp of the checkpoint."""
     form, end = "proof_form", part.find(b"\n") + 1
     must(0 < end <= 4096, form, "no first line")
     try:
@@ -65,16 +66,18 @@ def split_part(part):
         raise Fault(form, f"no JSON: {e}") from e
     must(type(line) is dict and list(line) == list(PART), form, "fields of the first line")
     must(line["format"] == "authseal/proof@1", form, "another format")
-    names = ("leaf", "manifest", "schema", "record")
+    names = ("leaf", "manifest", "schema", "record", "stamp")
     must(all(type(line[name]) is int and 0 <= line[name] < 2**64 for name in names), form, "numbers of the line")
     line["path"] = digests(line["path"], "path")
     again = {**line, "path": [base64.b64encode(h).decode() for h in line["path"]]}
     must(part[:end] == json.dumps(again, separators=(",", ":")).encode() + b"\n", form, "not canonical")
     must(0 < line["manifest"] <= 8192 and 0 < line["schema"] <= 131_072 and 0 < line["record"] <= 67_108_864, form)
-    must(len(part) == end + line["manifest"] + line["schema"] + line["record"], form, "lengths")
+    must(line["stamp"] <= 262_144, form, "too long a stamp")
+    must(len(part) == end + line["manifest"] + line["schema"] + line["record"] + line["stamp"], form, "lengths")
     schema = end + line["manifest"]
     record = schema + line["schema"]
-    return line, part[end:schema], part[schema:record], part[record:]
+    stamp = record + line["record"]
+    return line, part[end:schema], part[schema:record], part[record:stamp], part[stamp:]
 
 
 def read_record(schema_text, data):
@@ -93,7 +96,8 @@ def read_record(schema_text, data):
 
 def check(data, keys):
     part, outer = split(data)
-    line, note, schema, record = split_part(part)
+    line, note, schema, record, stamp = split_part(part)
+    must(outer is not None or not stamp, "proof_form", "a stamp of nothing")
     text, key_name = open_note(note, keys)
     must(text.count("\n") == 1, "manifest_form", "not one line")
     m = parse_line(text.encode(), MANIFEST, "manifest_form", "manifest_unknown_field")
@@ -116,6 +120,8 @@ def check(data, keys):
     index, path, checkpoint = outer
     size, root = open_checkpoint(checkpoint, keys, m["origin"])
     must(root_of_path(index, size, leaf_hash(text.encode()), path) == root, "proof_log", "path")
+    # whose stamp it is, `openssl ts -verify` says: docs/verification.md
+    must(not stamp or sha256(checkpoint) in stamp, "stamp_imprint", "a stamp of something else")
     return {**proven, "index": index, "size": size}
 
 

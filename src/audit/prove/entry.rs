@@ -3,9 +3,12 @@
 //!
 //! Bundles and tiles are believed in nothing: what comes out of here is checked against the signed checkpoint.
 
-use super::read_listed;
+use super::{By, read_listed};
 use crate::{
-    audit::read::{Read, Reader},
+    audit::{
+        inventory::PAGE,
+        read::{Read, Reader},
+    },
     digest::Digest,
     error::{Error, Kind, Result},
     fault::{Fault, code},
@@ -14,7 +17,7 @@ use crate::{
     merkle,
     note::Verifiers,
     proof::Outer,
-    tlog::{Checkpoint, Entry, proof, tiles},
+    tlog::{Checkpoint, Entry, proof, stamp::Stamp, tiles},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -29,13 +32,28 @@ const AHEAD: usize = 8;
 /// are that far apart, for sealing is refused at five minutes.
 const SKEW: i64 = 86_400_000;
 
+/// Where in the log a manifest is, by one of its checkpoints.
+pub(super) struct Logged {
+    pub outer: Outer,
+    /// The stamp of this checkpoint; empty: none.
+    pub stamp: Bytes,
+}
+
+/// A checkpoint that may be the one to prove by.
+struct Candidate {
+    checkpoint: Checkpoint,
+    note: Bytes,
+    stamp: Bytes,
+}
+
 /// Proves that a manifest is in the log. The error: how many entries the log's checkpoint covers, none of which is the
 /// manifest; `None` if there is no checkpoint.
 pub(super) async fn of(
     reader: &Reader,
     keys: &Verifiers,
     manifest: &Manifest,
-) -> Result<std::result::Result<Outer, Option<u64>>> {
+    by: By,
+) -> Result<std::result::Result<Logged, Option<u64>>> {
     let note = match reader.read_newest(layout::CHECKPOINT).await? {
         Read::Found(stored) => stored.bytes,
         Read::Absent => return Ok(Err(None)),
@@ -43,15 +61,68 @@ pub(super) async fn of(
     };
     let checkpoint = Checkpoint::open(&note, keys, &manifest.origin).map_err(|fault| refused(reader, &fault))?;
     let line = manifest.line()?;
-    let log = Log { reader, size: checkpoint.size, manifest, line: &line };
-    let Some(index) = log.find().await? else { return Ok(Err(Some(checkpoint.size))) };
-    let path = log.path(index).await?;
-    let leaf = Manifest::hash_of(&line);
-    if !merkle::verify_inclusion(index, checkpoint.size, leaf, &path, &checkpoint.root) {
-        return Err(log.tampered("its tiles do not give the root that its checkpoint signs"));
+    let newest = checkpoint.size;
+    let log = Log { reader, size: newest, newest, manifest, line: &line };
+    let Some(index) = log.find().await? else { return Ok(Err(Some(newest))) };
+    let mut candidates = vec![Candidate { checkpoint, note, stamp: Bytes::new() }];
+    if by != By::Newest {
+        candidates.extend(kept(reader, keys, manifest, index, layout::WITNESSED).await?);
     }
-    let checkpoint = String::from_utf8(note.to_vec()).map_err(|e| Error::bug("a note is not UTF-8").caused_by(e))?;
-    Ok(Ok(Outer { index, path, checkpoint }))
+    if by == By::Best {
+        candidates.extend(kept(reader, keys, manifest, index, layout::STAMPS).await?);
+    }
+    let leaf = Manifest::hash_of(&line);
+    // the best stands last; one that the tiles do not lead to is for `verify` to tell of
+    while let Some(Candidate { checkpoint, note, stamp }) = candidates.pop() {
+        let log = Log { size: checkpoint.size, ..log };
+        let path = match log.path(index).await {
+            Err(e) if e.kind() == Kind::Tampered && !candidates.is_empty() => continue,
+            path => path?,
+        };
+        if merkle::verify_inclusion(index, checkpoint.size, leaf, &path, &checkpoint.root) {
+            let checkpoint = String::from_utf8(note.to_vec());
+            let checkpoint = checkpoint.map_err(|e| Error::bug("a note is not UTF-8").caused_by(e))?;
+            return Ok(Ok(Logged { outer: Outer { index, path, checkpoint }, stamp }));
+        }
+    }
+    Err(log.tampered("its tiles do not give the root that its checkpoint signs"))
+}
+
+/// The first checkpoint behind an entry that was kept because others have seen it.
+async fn kept(
+    reader: &Reader,
+    keys: &Verifiers,
+    manifest: &Manifest,
+    index: u64,
+    prefix: &str,
+) -> Result<Option<Candidate>> {
+    // behind every key of a smaller size
+    let mut after = Some(format!("{prefix}{index:012}.~"));
+    loop {
+        let page = reader.list(prefix, after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        after = Some(last.key.clone());
+        for entry in page.iter().filter(|entry| entry.versions > 0) {
+            let stamped = layout::parse_stamp_key(&entry.key).filter(|(_, is_stamp)| *is_stamp).map(|(size, _)| size);
+            let key = match (layout::parse_witnessed_key(&entry.key), stamped) {
+                (Some(_), _) => entry.key.clone(),
+                (_, Some(size)) => layout::stamped_key(size),
+                (None, None) => continue,
+            };
+            let Read::Found(note) = reader.read(&key).await? else { continue };
+            let Ok(checkpoint) = Checkpoint::open(&note.bytes, keys, &manifest.origin) else { continue };
+            let stamp = match stamped {
+                None => Bytes::new(),
+                Some(_) => match reader.read(&entry.key).await? {
+                    Read::Found(stamp) if Stamp::open(&note.bytes, &stamp.bytes).is_ok() => stamp.bytes,
+                    _ => continue,
+                },
+            };
+            if checkpoint.size > index {
+                return Ok(Some(Candidate { checkpoint, note: note.bytes, stamp }));
+            }
+        }
+    }
 }
 
 fn refused(reader: &Reader, fault: &Fault) -> Error {
@@ -75,9 +146,12 @@ enum Seen {
 }
 
 /// The log up to its checkpoint, and what is looked for in it.
+#[derive(Clone, Copy)]
 struct Log<'a> {
     reader: &'a Reader,
     size: u64,
+    /// The size of the newest checkpoint: its partial tiles are there.
+    newest: u64,
     manifest: &'a Manifest,
     line: &'a str,
 }
@@ -189,17 +263,18 @@ impl Log<'_> {
             TileKind::Hashes(level) => u32::from(level),
             TileKind::Entries => 0,
         };
-        let hashes = self.size >> (8 * level).min(63);
-        let width = hashes.saturating_sub(index * 256).min(256) as u16;
-        let full = layout::tile_key(&Tile::full(kind, index));
-        if width == 256 {
-            return read_listed(self.reader, &full).await;
+        let width = |size: u64| (size >> (8 * level).min(63)).saturating_sub(index * 256).min(256) as u16;
+        // partial tiles of an older size may be gone: those of the newest one begin alike
+        let mut widths = vec![width(self.size), 256, width(self.newest)];
+        widths.dedup();
+        let mut first = None;
+        for width in widths {
+            match read_listed(self.reader, &layout::tile_key(&Tile { kind, index, width })).await {
+                Err(e) if e.kind() == Kind::Tampered && (width < 256 || first.is_some()) => first = first.or(Some(e)),
+                read => return read,
+            }
         }
-        let partial = layout::tile_key(&Tile { kind, index, width });
-        match read_listed(self.reader, &partial).await {
-            Err(e) if e.kind() == Kind::Tampered => read_listed(self.reader, &full).await.map_err(|_| e),
-            read => read,
-        }
+        Err(first.unwrap_or_else(|| self.tampered("a tile is not there")))
     }
 
     fn tampered(&self, what: &str) -> Error {

@@ -119,11 +119,23 @@ impl fmt::Display for Why {
     }
 }
 
-/// Proves the record, or the gap, at `position`. `logged`: by the log, or by the seal alone.
+/// By which checkpoint of the log a record is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum By {
+    /// The first one behind it that was stamped, else the first that witnesses have cosigned, else the newest.
+    #[default]
+    Best,
+    /// The newest.
+    Newest,
+    /// The first one behind it that was kept because a quorum of witnesses had cosigned it; else the newest.
+    Witnessed,
+}
+
+/// Proves the record, or the gap, at `position`: by a checkpoint of the log, or by the seal alone.
 ///
 /// Errors: `Kind::Tampered` when something on the way is not what was sealed or logged; `Kind::Retry` when the store is
 /// away.
-pub async fn prove(store: Arc<dyn Store>, keys: &Verifiers, position: &Position, logged: bool) -> Result<Answer> {
+pub async fn prove(store: Arc<dyn Store>, keys: &Verifiers, position: &Position, logged: Option<By>) -> Result<Answer> {
     let reader = Reader::new(store, 1, None);
     let found = match locate::segment(&reader, keys, position).await? {
         Ok(found) => found,
@@ -134,11 +146,14 @@ pub async fn prove(store: Arc<dyn Store>, keys: &Verifiers, position: &Position,
     let part = tokio::task::spawn_blocking(move || part(&bytes, &of, offset)).await;
     let part = part.map_err(|e| Error::bug("checking a segment ended early").caused_by(e))?;
     let key = layout::segment_key(&position.chain, manifest.sequence);
-    let part = part.map_err(|e| e.context(format_args!("{key} in {}", reader.describe())))?;
+    let mut part = part.map_err(|e| e.context(format_args!("{key} in {}", reader.describe())))?;
     let outer = match logged {
-        false => None,
-        true => match entry::of(&reader, keys, &manifest).await? {
-            Ok(outer) => Some(outer),
+        None => None,
+        Some(by) => match entry::of(&reader, keys, &manifest, by).await? {
+            Ok(entry::Logged { outer, stamp }) => {
+                part.stamp = stamp;
+                Some(outer)
+            }
             Err(size) => {
                 let why = Why::NotLogged { sequence: manifest.sequence, sealed: manifest.times.sealed, size };
                 return Ok(Answer::Nothing(why));
@@ -174,7 +189,7 @@ fn part(bytes: &Bytes, keys: &Verifiers, offset: i64) -> Result<Part> {
     let (leaf, record) = wanted.ok_or_else(|| Error::bug("a good segment lacks an offset that it covers"))?;
     let path = Levels::of(hashes).inclusion_proof(leaf).unwrap_or_default();
     let (manifest, schema) = (Bytes::copy_from_slice(manifest), Bytes::copy_from_slice(schema));
-    Ok(Part { leaf: leaf as u64, path, manifest, schema, record })
+    Ok(Part { leaf: leaf as u64, path, manifest, schema, record, stamp: Bytes::new() })
 }
 
 /// The manifest of a segment that was read, if a known key signed it and it belongs where it lies.
