@@ -123,6 +123,29 @@ const KEYS: [&str; 6] = ["verify", "store", "--key", "seal.vkey", "--log-key", "
 const BELIEVED: [&str; 8] =
     ["--policy", "witnesses.policy", "--tsa-cert", "tsa/ca.pem", "--require", "witnessed", "--require", "stamped"];
 
+/// A proof of one record carries the stamp, or what the witness signed.
+fn a_proof_carries_both(dir: &Path) {
+    let prove = ["prove", "store", "main/auth/0/0@1", "--key", "seal.vkey", "--log-key", "log.vkey", "--out", "proof"];
+    let (code, text) = authseal(dir, &prove);
+    assert!(code == Some(0) && text.contains("carries a time stamp"), "{text}");
+    let check = ["check-proof", "proof", "--key", "seal.vkey", "--log-key", "log.vkey"];
+    let (code, text) = authseal(dir, &[&check[..], &["--tsa-cert", "tsa/ca.pem", "--require", "stamped"]].concat());
+    assert!(code == Some(0) && text.contains("\nstamped ") && text.contains("by \"CN=test TSA\""), "{text}");
+    assert!(!text.contains("The time beyond doubt"), "{text}");
+    let (code, text) =
+        authseal(dir, &[&check[..], &["--policy", "witnesses.policy", "--tsa-cert", "tsa/ca.pem"]].concat());
+    assert!(code == Some(0) && text.contains("\ngrade "), "{text}");
+    let witnessed = [&prove[..8], &["witnessed-proof", "--checkpoint", "witnessed"]].concat();
+    let (code, text) = authseal(dir, &witnessed);
+    assert_eq!(code, Some(0), "{text}");
+    let check = ["check-proof", "witnessed-proof", "--key", "seal.vkey", "--log-key", "log.vkey"];
+    let demanded = ["--policy", "witnesses.policy", "--require", "witnessed", "--json"];
+    let (code, text) = authseal(dir, &[&check[..], &demanded].concat());
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["grade"]["name"]), (Some(0), &Value::from("witnessed")), "{text}");
+    assert_eq!(told["grade"]["cosigned_by"].as_array().map(Vec::len), Some(1), "{text}");
+}
+
 #[test]
 fn a_real_witness_and_a_real_authority_sign_and_sealing_goes_on_without_them() {
     if !has_tools() {
@@ -188,26 +211,7 @@ fn a_real_witness_and_a_real_authority_sign_and_sealing_goes_on_without_them() {
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &report["log"]["anchors"]["grade"]), (Some(0), &Value::from("unwitnessed")));
 
-    // and a proof of one record carries both
-    let prove = ["prove", "store", "main/auth/0/0@1", "--key", "seal.vkey", "--log-key", "log.vkey", "--out", "proof"];
-    let (code, text) = authseal(dir, &prove);
-    assert!(code == Some(0) && text.contains("carries a time stamp"), "{text}");
-    let check = ["check-proof", "proof", "--key", "seal.vkey", "--log-key", "log.vkey"];
-    let (code, text) = authseal(dir, &[&check[..], &["--tsa-cert", "tsa/ca.pem", "--require", "stamped"]].concat());
-    assert!(code == Some(0) && text.contains("\nstamped ") && text.contains("by \"CN=test TSA\""), "{text}");
-    assert!(!text.contains("The time beyond doubt"), "{text}");
-    let (code, text) =
-        authseal(dir, &[&check[..], &["--policy", "witnesses.policy", "--tsa-cert", "tsa/ca.pem"]].concat());
-    assert!(code == Some(0) && text.contains("\ngrade "), "{text}");
-    let witnessed = [&prove[..8], &["witnessed-proof", "--checkpoint", "witnessed"]].concat();
-    let (code, text) = authseal(dir, &witnessed);
-    assert_eq!(code, Some(0), "{text}");
-    let check = ["check-proof", "witnessed-proof", "--key", "seal.vkey", "--log-key", "log.vkey"];
-    let demanded = ["--policy", "witnesses.policy", "--require", "witnessed", "--json"];
-    let (code, text) = authseal(dir, &[&check[..], &demanded].concat());
-    let told: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((code, &told["grade"]["name"]), (Some(0), &Value::from("witnessed")), "{text}");
-    assert_eq!(told["grade"]["cosigned_by"].as_array().map(Vec::len), Some(1), "{text}");
+    a_proof_carries_both(dir);
 
     // both are gone: what comes is sealed and logged all the same, and what they had signed still counts
     drop((witness, tsa));

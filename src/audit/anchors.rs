@@ -66,8 +66,8 @@ struct Kept {
     note: Bytes,
 }
 
-/// A checkpoint of the log, by a key that was given; or at its word, if none of them signed it: then its key is judged at
-/// the end, when all that the log introduces are known.
+/// A checkpoint of the log, by a key that was given; or at its word, if none of them signed it: then its key is judged
+/// at the end, when all that the log introduces are known.
 fn opened(log: &Log<'_>, note: &[u8]) -> Result<Checkpoint, Fault> {
     Checkpoint::open(note, log.keys, log.origin)
         .or_else(|fault| key_rules::claimed(&fault, note).filter(|claimed| claimed.origin == log.origin).ok_or(fault))

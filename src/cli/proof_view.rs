@@ -29,8 +29,8 @@ const UNSTAMPED: &str = "The time beyond doubt: it is what the clock of the seal
                          authority that was given (--tsa-cert) says more.";
 const STAMPED: &str =
     "That it happened when it says: the stamp shows that it was sealed by then, and not how long before.";
-const UNWITNESSED: &str = "That everybody was shown the same log: no quorum of witnesses that were named (--policy) has \
-                           cosigned its checkpoint.";
+const UNWITNESSED: &str = "That everybody was shown the same log: no quorum of witnesses that were named (--policy) \
+                           has cosigned its checkpoint.";
 
 /// What came of a check: what is proven, and what its checkpoint is worth; or the first link that does not hold.
 pub(super) type Checked = Result<(Proven, Grade), Fault>;

@@ -54,8 +54,8 @@ pub struct Args {
     /// Prove by the seal alone, of a record that is not in the log yet, or where there is no log
     #[arg(long, conflicts_with = "log_keys")]
     pending: bool,
-    /// By which checkpoint of the log: the first one behind the record that was stamped, else the first that a quorum of
-    /// witnesses has cosigned, else the newest (best); or one of the latter two
+    /// By which checkpoint of the log: the first one behind the record that was stamped, else the first that a quorum
+    /// of witnesses has cosigned, else the newest (best); or one of the latter two
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = Checkpoint::Best, conflicts_with = "pending")]
     checkpoint: Checkpoint,
     /// File for the proof, never overwritten; - for stdout [default: named after the position]

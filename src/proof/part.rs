@@ -1,5 +1,6 @@
 //! What proves a record inside of its segment, as bytes: one canonical line with the sizes of what follows it, then the
-//! signed manifest, the schema and the record, each as it was sealed, and a time stamp if there is one. So `head -n 1` and `tail -c` take it apart.
+//! signed manifest, the schema and the record, each as it was sealed, and a time stamp if there is one. So `head -n 1`
+//! and `tail -c` take it apart.
 
 use super::code;
 use crate::{

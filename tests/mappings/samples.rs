@@ -42,8 +42,8 @@ fn becomes((mapping, decoder): (&str, &Decoder), line: &str) -> Value {
     }
 }
 
-/// `AUTHSEAL_BLESS=1 cargo test --test mappings each_sample` writes what mappings make of their samples: read every line
-/// of the difference before it is committed.
+/// `AUTHSEAL_BLESS=1 cargo test --test mappings each_sample` writes what mappings make of their samples: read every
+/// line of the difference before it is committed.
 fn bless(file: &str, made: impl FnOnce() -> String) {
     if std::env::var_os("AUTHSEAL_BLESS").is_some() {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
