@@ -118,7 +118,8 @@ impl World {
 
     pub fn options(&self) -> Options {
         let writer = Writer { version: "0.1.0".into(), instance: "test".into() };
-        Options::new(ORIGIN, writer, RetentionPolicy { mode: LockMode::None, period: Duration::ZERO })
+        let (mode, period) = self.retention.unwrap_or((LockMode::None, 0));
+        Options::new(ORIGIN, writer, RetentionPolicy { mode, period: Duration::from_millis(period.unsigned_abs()) })
     }
 
     pub async fn desk(&self) -> Desk {
