@@ -76,12 +76,12 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn no_attack_on_a_bucket_is_missed() {
-    in_memory(LockMode::Governance, 550);
+    in_memory(LockMode::Governance, 590);
 }
 
 #[test]
 fn no_attack_on_a_bucket_in_compliance_mode_is_missed() {
-    in_memory(LockMode::Compliance, 570);
+    in_memory(LockMode::Compliance, 610);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn no_attack_on_a_directory_is_missed() {
         ran.fetch_add(1, Relaxed);
         case.missed(&run::audit(run::directory(copy.path()), case).await)
     });
-    nothing_is_missed(&faults, ran.into_inner(), 340);
+    nothing_is_missed(&faults, ran.into_inner(), 370);
 }
 
 /// The same stores, and nobody does anything: in a bucket everything is good; a directory is a copy, whose locks are

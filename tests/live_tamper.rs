@@ -86,10 +86,16 @@ impl Hands {
             .unwrap();
     }
 
+    async fn hold(&self, key: &str, on: bool) {
+        let status = if on { ObjectLockLegalHoldStatus::On } else { ObjectLockLegalHoldStatus::Off };
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        self.client.put_object_legal_hold().bucket(&self.bucket).key(key).legal_hold(hold).send().await.unwrap();
+    }
+
     /// Does it; `false` where nobody can do it here.
     async fn harm(&self, base: &Base, folder: &str, ops: &[Op]) -> bool {
         let done = |op: &Op| match op {
-            Op::Put(..) | Op::Remove(_) | Op::Shadow(..) | Op::Mark(_) => true,
+            Op::Put(..) | Op::Remove(_) | Op::Shadow(..) | Op::Mark(_) | Op::Hold(..) => true,
             // a lock can be shortened here, not lifted; the bucket's settings are tried apart
             Op::Relock(_, lock) => lock.mode == LockMode::Governance,
             Op::Under(..) | Op::Unreadable(_) | Op::Huge(..) | Op::Bucket(_) => false,
@@ -113,6 +119,7 @@ impl Hands {
                 Op::Mark(key) => {
                     self.client.delete_object().bucket(&self.bucket).key(full(&key)).send().await.unwrap();
                 }
+                Op::Hold(key, on) => self.hold(&full(&key), on).await,
                 Op::Relock(key, lock) => self.relock(&full(&key), lock).await,
                 Op::Under(..) | Op::Unreadable(_) | Op::Huge(..) | Op::Bucket(_) => {}
             }
@@ -182,10 +189,7 @@ async fn the_settings_of_a_real_bucket_and_holds_are_told() {
     let hands = hands(&endpoint, "settings").await;
     let store = Arc::new(hands.store("evidence").await);
     fill(&store, &base).await;
-    let held = format!("evidence/{}", key(matrix::base::A, 1));
-    let hold = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On).build();
-    let put = hands.client.put_object_legal_hold().bucket(&hands.bucket).key(&held).legal_hold(hold);
-    put.send().await.unwrap();
+    hands.hold(&format!("evidence/{}", key(matrix::base::A, 1)), true).await;
     let verify = async || audit::verify(store.clone(), &keys(), VerifyOptions::new(NOW)).await.unwrap();
     let report = verify().await;
     assert_eq!((report.exit_code(), report.protection.holds), (0, 1), "{report}");

@@ -18,7 +18,7 @@ use authseal::{
     retention::{LockMode, Retention},
     store::{
         Change, Store,
-        memory::{Call, Failure, Fault},
+        memory::{Call, Failure, Fault, Flaws},
     },
     tlog::{keep::Switch, ledger::Segment},
 };
@@ -164,6 +164,45 @@ async fn what_is_held_stays_until_it_is_let_go() {
     assert_eq!(segments(&world), [7]);
     let error = hold(&world, Switch::On, "case-3", 70, 81).await.unwrap_err();
     assert!(error.to_string().contains("logged up to offset 80"), "{error}");
+}
+
+/// The legal hold on the object is what holds it against everybody else: lifted behind our back, it is found.
+#[tokio::test]
+async fn a_hold_that_was_lifted_in_the_store_is_found() {
+    let world = old().await;
+    let key = |sequence| layout::segment_key(&chain(), sequence);
+    hold(&world, Switch::On, "case-1", 15, 55).await.unwrap();
+    let report = audit_of(&world).await;
+    assert_eq!((names(&report, true), report.protection.holds, report.protection.requests), (vec![], 5, 0));
+    // one that the log does not know is somebody else's
+    world.store.hold(&key(7), true);
+    let report = audit_of(&world).await;
+    assert_eq!((names(&report, true), report.protection.holds), (vec![], 6), "{report}");
+    // runs of segments are one finding
+    [2, 3, 5].iter().for_each(|sequence| world.store.hold(&key(*sequence), false));
+    let report = audit_of(&world).await;
+    let places: Vec<_> = report.findings.iter().map(|f| (f.name, f.place.sequence, f.place.sequences)).collect();
+    let run = audit::Range { from: 2, to: Some(4) };
+    assert_eq!(places, [("hold_missing", Some(2), Some(run)), ("hold_missing", Some(5), None)], "{report}");
+    assert_eq!((report.exit_code(), report.verdicts.protection), (13, "unprotected"));
+    assert!(report.to_string().contains("held (case-1)"), "{report}");
+    // let go, nothing is missing
+    hold(&world, Switch::Off, "case-1", 0, 80).await.unwrap();
+    assert_eq!(names(&audit_of(&world).await, true), [""; 0]);
+}
+
+/// S3 says nothing along with the bytes of what is not held: then it is asked, of the segments that the log holds alone.
+#[tokio::test]
+async fn a_store_that_leaves_holds_out_is_asked_for_those_that_the_log_knows() {
+    let mut world = World::new();
+    world.seal_and_log(8).await;
+    hold(&world, Switch::On, "case-1", 15, 35).await.unwrap();
+    world.store.set_flaws(Flaws { tells_nothing: true, ..Flaws::default() });
+    let report = audit_of(&world).await;
+    assert_eq!((names(&report, true), report.protection.holds, report.protection.requests), (vec![], 3, 3), "{report}");
+    world.store.hold(&layout::segment_key(&chain(), 2), false);
+    let report = audit_of(&world).await;
+    assert_eq!((names(&report, true), report.protection.requests), (vec!["hold_missing"], 3), "{report}");
 }
 
 /// The log's key in bad hands: entries that dispose of what must stay excuse nothing.

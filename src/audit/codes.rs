@@ -339,8 +339,15 @@ pub static CODES: &[Code] = &[
         "lock_unknown",
         Protection,
         false,
-        "allow s3:GetObjectRetention on these objects to whoever verifies; in a directory there are no locks: verify \
-         the bucket itself",
+        "allow s3:GetObjectRetention and s3:GetObjectLegalHold on these objects to whoever verifies; in a directory \
+         there are no locks: verify the bucket itself",
+    ),
+    code(
+        "hold_missing",
+        Protection,
+        false,
+        "find out from the storage's access log who lifted it, or whether `authseal hold on` ended before it was done; \
+         give that again with the same name and offsets, which puts the hold on what is there",
     ),
     code(
         "retention_short",

@@ -4,6 +4,7 @@
 use super::{
     examine::{Examined, Look, examine},
     inventory::PAGE,
+    key_rules::Rules,
     read::{Locked, Read, Reader},
     walk::{Object, Walker},
 };
@@ -30,6 +31,8 @@ pub(super) struct Folder {
     pub(super) chain: ChainId,
     /// Whether a lock is required, whatever is promised.
     pub(super) locked: bool,
+    /// What the log says of the chain.
+    pub(super) rules: Option<Rules>,
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -209,6 +212,10 @@ impl Folder {
                 if let Some(opened) = &examined.trusted {
                     let needed = self.locked || opened.manifest.retention.mode != LockMode::None;
                     examined.lock = self.reader.lock(&entry.key, &locked, needed).await;
+                    let held = self.rules.as_ref().and_then(|rules| rules.held(opened.manifest.offsets));
+                    if held.is_some() {
+                        examined.lock.hold = self.reader.hold(&entry.key, &locked, examined.lock.hold).await;
+                    }
                     self.reader.progress.records.fetch_add(opened.manifest.counts.records.max(0) as u64, Relaxed);
                 }
                 Object::Segment(Box::new(examined))

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     fault::{Fault, code},
     layout,
+    manifest::Offsets,
     note::{self, KeyId},
     position::ChainId,
     store_info::seal_key_name,
@@ -65,6 +66,11 @@ impl Rules {
         let id = KeyId::parse(signed_by)?;
         let fault = self.ledger.judge_segment(&self.chain, sequence, &seal_key_name(origin), id).err()?;
         Some(Finding::new(fault.code, place.clone(), fault.detail))
+    }
+
+    /// One of the holds that these offsets are under.
+    pub(super) fn held(&self, offsets: Offsets) -> Option<&str> {
+        self.ledger.account(&self.chain)?.held(offsets).first().copied()
     }
 
     /// Whether a segment that is not there may be gone: disposed of, and its date is past by our own clock too.

@@ -30,16 +30,29 @@ pub(super) enum Told {
     NoLocks,
 }
 
+/// What a store told of the legal hold of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It is under one.
+    On,
+    /// It is not.
+    Off,
+    /// The store or its policy does not tell, or was not asked.
+    Untold,
+    /// There is nothing of the kind in such a store.
+    Without,
+}
+
 /// The lock of one version, and whether it is under legal hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lock {
     pub told: Told,
-    pub hold: bool,
+    pub hold: Hold,
 }
 
 impl Lock {
     /// Of what nobody asked for.
-    pub(super) const UNASKED: Self = Self { told: Told::Nothing, hold: false };
+    pub(super) const UNASKED: Self = Self { told: Told::Nothing, hold: Hold::Untold };
 }
 
 /// A lock that falls short of what it should be: the code, and in words.
@@ -52,8 +65,10 @@ pub(super) struct Locks {
     required: Option<i64>,
     /// What was counted.
     pub(super) counts: ProtectionReport,
-    /// Segments one after the other that fall short in the same way.
+    /// Segments one after the other whose locks fall short in the same way.
     run: Option<Run>,
+    /// The same of their legal holds.
+    holds: Option<Run>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,43 +80,79 @@ struct Run {
     detail: String,
 }
 
-impl Locks {
-    pub(super) fn new(required: Option<i64>) -> Self {
-        let counts = ProtectionReport { required, ..ProtectionReport::default() };
-        Self { required, counts, run: None }
-    }
-
-    /// Judges the lock of a segment. Those that follow each other with the same fault are one finding.
-    pub(super) fn segment(&mut self, chain: &ChainId, manifest: &Manifest, lock: Lock) -> Option<Finding> {
-        let short = self.judge(&manifest.retention, manifest.times.sealed, 0, lock);
-        let sequence = manifest.sequence;
-        match (short, &mut self.run) {
+impl Run {
+    /// Goes on with a run, or ends it and begins another. The finding is about the one that ended.
+    fn next(run: &mut Option<Self>, chain: &ChainId, sequence: u64, short: Option<Short>) -> Option<Finding> {
+        match (short, &mut *run) {
             (Some((code, _)), Some(run)) if run.code == code && run.to == sequence => {
                 run.to += 1;
                 None
             }
             (short, _) => {
-                let before = self.end();
-                self.run = short.map(|(code, detail)| Run {
+                let new = short.map(|(code, detail)| Self {
                     code,
                     place: Place::segment(chain, sequence, layout::segment_key(chain, sequence)),
                     from: sequence,
                     to: sequence + 1,
                     detail,
                 });
-                before
+                std::mem::replace(run, new).map(Self::told)
             }
         }
     }
 
-    /// The finding that is not told yet.
-    pub(super) fn end(&mut self) -> Option<Finding> {
-        let Run { code, mut place, from, to, mut detail } = self.run.take()?;
+    fn told(self) -> Finding {
+        let Self { code, mut place, from, to, mut detail } = self;
         if to - from > 1 {
             place.sequences = Some(Range { from, to: Some(to) });
             detail = format!("{} segments one after the other; of the first: {detail}", to - from);
         }
-        Some(Finding::new(code, place, detail))
+        Finding::new(code, place, detail)
+    }
+}
+
+impl Locks {
+    pub(super) fn new(required: Option<i64>) -> Self {
+        let counts = ProtectionReport { required, ..ProtectionReport::default() };
+        Self { required, counts, run: None, holds: None }
+    }
+
+    /// Judges the lock of a segment, and its legal hold: `held` names one that the log has it under. Those that follow
+    /// each other with the same fault are one finding.
+    pub(super) fn segment(
+        &mut self,
+        chain: &ChainId,
+        manifest: &Manifest,
+        lock: Lock,
+        held: Option<&str>,
+    ) -> impl Iterator<Item = Finding> + use<> {
+        let short = self.judge(&manifest.retention, manifest.times.sealed, 0, lock);
+        let unheld = self.judge_hold(held, lock.hold);
+        let sequence = manifest.sequence;
+        let told =
+            [Run::next(&mut self.run, chain, sequence, short), Run::next(&mut self.holds, chain, sequence, unheld)];
+        told.into_iter().flatten()
+    }
+
+    /// The findings that are not told yet.
+    pub(super) fn end(&mut self) -> impl Iterator<Item = Finding> + use<> {
+        [self.run.take(), self.holds.take()].into_iter().flatten().map(Run::told)
+    }
+
+    /// Compares a legal hold with what the log says. One that the log does not know is somebody else's, and no fault.
+    fn judge_hold(&mut self, held: Option<&str>, hold: Hold) -> Option<Short> {
+        let name = held?;
+        match hold {
+            Hold::On | Hold::Without => None,
+            Hold::Off => {
+                Some(("hold_missing", format!("by the log it is held ({name}), and no legal hold lies on it")))
+            }
+            Hold::Untold => {
+                self.counts.unknown += 1;
+                let what = "and the store does not tell whether a legal hold lies on it";
+                Some(("lock_unknown", format!("by the log it is held ({name}), {what}")))
+            }
+        }
     }
 
     /// Judges the lock of another object: `promise` is the longest of those that need it, `since` when the first of
@@ -113,7 +164,7 @@ impl Locks {
 
     fn judge(&mut self, promise: &Retention, since: i64, slack: i64, lock: Lock) -> Option<Short> {
         let counts = &mut self.counts;
-        counts.holds += u64::from(lock.hold);
+        counts.holds += u64::from(lock.hold == Hold::On);
         let promised = promise.mode != LockMode::None;
         counts.promised += u64::from(promised);
         let found = match lock.told {
@@ -308,7 +359,7 @@ mod tests {
     }
 
     fn told(retention: Retention) -> Lock {
-        Lock { told: Told::Lock(retention), hold: false }
+        Lock { told: Told::Lock(retention), hold: Hold::Off }
     }
 
     #[test]
@@ -324,11 +375,11 @@ mod tests {
             (lock(c, year), None, told(lock(g, DAY)), Some("lock_weaker")),
             (lock(c, year), None, told(Retention::NONE), Some("lock_missing")),
             (lock(c, year), None, Lock::UNASKED, Some("lock_unknown")),
-            (lock(c, year), None, Lock { told: Told::NoLocks, hold: false }, None),
+            (lock(c, year), None, Lock { told: Told::NoLocks, hold: Hold::Off }, None),
             (lock(c, year), Some(year), told(lock(c, year)), None),
             (lock(c, year), Some(2 * year), told(lock(c, year)), Some("retention_short")),
             (lock(c, year), Some(2 * year), told(lock(c, 2 * year)), None),
-            (lock(c, year), Some(1), Lock { told: Told::NoLocks, hold: false }, Some("lock_unknown")),
+            (lock(c, year), Some(1), Lock { told: Told::NoLocks, hold: Hold::Off }, Some("lock_unknown")),
             (Retention::NONE, None, told(Retention::NONE), None),
             (Retention::NONE, None, Lock::UNASKED, None),
             (Retention::NONE, Some(1), told(Retention::NONE), Some("retention_short")),
@@ -336,6 +387,25 @@ mod tests {
         ] {
             let judged = Locks::new(required).judge(&promise, 0, 0, found);
             assert_eq!(judged.map(|(code, _)| code), code, "{promise:?} {required:?} {found:?}");
+        }
+    }
+
+    /// A hold that the log knows must lie on the store, where that has holds; another one is nobody's business.
+    #[test]
+    fn a_hold_is_compared_with_the_log() {
+        let case = Some("CASE-7");
+        for (held, hold, code) in [
+            (case, Hold::On, None),
+            (case, Hold::Off, Some("hold_missing")),
+            (case, Hold::Untold, Some("lock_unknown")),
+            (case, Hold::Without, None),
+            (None, Hold::On, None),
+            (None, Hold::Off, None),
+            (None, Hold::Untold, None),
+        ] {
+            let mut locks = Locks::new(None);
+            assert_eq!(locks.judge_hold(held, hold).map(|(code, _)| code), code, "{held:?} {hold:?}");
+            assert_eq!(locks.counts.unknown, u64::from(code == Some("lock_unknown")));
         }
     }
 

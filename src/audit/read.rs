@@ -2,7 +2,7 @@
 
 use super::{
     Progress,
-    protect::{Lock, Told},
+    protect::{Hold, Lock, Told},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -37,6 +37,8 @@ pub(super) struct Reader {
     /// What the bucket says of itself, once it was asked; the inner `None`: there is no bucket.
     bucket: OnceLock<Option<Bucket>>,
     silent: AtomicU64,
+    /// The same of legal holds.
+    silent_holds: AtomicU64,
     /// Requests for locks alone.
     pub(super) lock_requests: AtomicU64,
     pub(super) progress: Arc<Progress>,
@@ -82,6 +84,7 @@ impl Reader {
             away: AtomicU64::new(0),
             bucket: OnceLock::new(),
             silent: AtomicU64::new(0),
+            silent_holds: AtomicU64::new(0),
             lock_requests: AtomicU64::new(0),
             progress: progress.unwrap_or_default(),
         }
@@ -174,13 +177,20 @@ impl Reader {
     /// The lock of a version that was read. Stores tell it along with the bytes; where they did not, they are asked
     /// for it, if it is `needed` and they have not been silent too often.
     pub(super) async fn lock(&self, key: &str, read: &Locked, needed: bool) -> Lock {
-        let lock = |told| Lock { told, hold: read.hold.unwrap_or(false) };
+        let hold = |untold| match read.hold {
+            Some(true) => Hold::On,
+            Some(false) => Hold::Off,
+            None => untold,
+        };
+        let lock = |told| Lock { told, hold: hold(Hold::Untold) };
         if let Some(retention) = read.retention {
             return lock(Told::Lock(retention));
         }
         match self.bucket().await {
-            None => return lock(Told::NoLocks),
-            Some(bucket) if bucket.lockable == Answer::No => return lock(Told::Lock(Retention::NONE)),
+            None => return Lock { told: Told::NoLocks, hold: hold(Hold::Without) },
+            Some(bucket) if bucket.lockable == Answer::No => {
+                return Lock { told: Told::Lock(Retention::NONE), hold: hold(Hold::Without) };
+            }
             Some(_) => {}
         }
         if !needed || self.silent.load(Relaxed) >= SILENCE {
@@ -195,6 +205,26 @@ impl Reader {
                 Ok(None) | Err(_) => {
                     self.silent.fetch_add(1, Relaxed);
                     return lock(Told::Nothing);
+                }
+            }
+        }
+    }
+
+    /// The legal hold of a version that the log says is held. S3 says nothing along with the bytes where there is none,
+    /// and where we may not ask: then it is asked, unless it has been silent too often.
+    pub(super) async fn hold(&self, key: &str, read: &Locked, told: Hold) -> Hold {
+        if told != Hold::Untold || self.silent_holds.load(Relaxed) >= SILENCE {
+            return told;
+        }
+        let mut attempt = 1;
+        loop {
+            self.lock_requests.fetch_add(1, Relaxed);
+            match self.store.legal_hold_of(key, &read.version).await {
+                Ok(Some(on)) => return if on { Hold::On } else { Hold::Off },
+                Err(e) if e.is_retry() && attempt < ATTEMPTS => pause(&mut attempt).await,
+                Ok(None) | Err(_) => {
+                    self.silent_holds.fetch_add(1, Relaxed);
+                    return Hold::Untold;
                 }
             }
         }

@@ -194,11 +194,13 @@ impl Walking<'_> {
                     (&next.cluster, &next.topic, next.partition) == (&chain.cluster, &chain.topic, chain.partition)
                 });
                 let log = log.map(|log| self.comparison(chain, log)).unwrap_or_default();
+                let rules = log.rules.clone();
                 let folder = Folder {
                     reader: Arc::clone(reader),
                     keys: Arc::clone(&self.keys),
                     chain: chain.clone(),
                     locked: options.require_retention.is_some(),
+                    rules,
                 };
                 let from = since::from(&options.since, chain, covered);
                 let (origin, options) = (self.origin.map(str::to_owned), options.clone());

@@ -252,7 +252,8 @@ impl Walker {
         good &= self.rules_fit(&place, &opened);
         self.note_clock(&place, manifest);
         self.gaps(&place, &manifest.counts.gaps, &examined.gaps, examined.gaps_left_out);
-        let locked = self.locks.segment(&self.chain, manifest, examined.lock);
+        let held = self.log.rules.as_ref().and_then(|rules| rules.held(manifest.offsets));
+        let locked = self.locks.segment(&self.chain, manifest, examined.lock, held);
         self.out.findings.extend(locked);
         self.take(&place, opened, good);
     }

@@ -23,6 +23,8 @@ pub enum Op {
     Under(String, Bytes),
     /// Puts a delete marker over it.
     Mark(String),
+    /// Puts the oldest version under legal hold, or lifts it.
+    Hold(String, bool),
     /// Changes its lock, whatever it takes.
     Relock(String, Retention),
     /// Takes away the permission, or the key, to read it.

@@ -4,6 +4,7 @@ use super::{
     base::{A, B, C, L, MINUTE, alive, checkpoint, log_objects, log_signer},
     case::{At, Auditor, Op, Row},
     contents::SEGMENTS,
+    entries,
 };
 use crate::lab::*;
 use authseal::{digest::Digest, layout, manifest::Manifest, record::GapCause};
@@ -14,7 +15,7 @@ fn kept(row: &Row<'_>) -> Auditor {
 }
 
 /// Replaces the log by that of other batches: what the old one had and the new one has not is removed.
-fn relogged(row: &Row<'_>, log: &[Vec<String>], seed: u8) -> Vec<Op> {
+pub fn relogged(row: &Row<'_>, log: &[Vec<String>], seed: u8) -> Vec<Op> {
     let new = log_objects(log, &log_signer(seed));
     let old = row.base.objects.keys().filter(|key| key.starts_with(layout::LOG) && !new.contains_key(*key));
     old.cloned().map(Op::Remove).chain(new.iter().map(|(k, b)| Op::Put(k.clone(), b.clone()))).collect()
@@ -28,6 +29,36 @@ fn resealed(row: &Row<'_>, from: u64) -> Vec<(u64, authseal::segment::Sealed)> {
         sealer.seal_edited(Part::Records(9), |m| m.retention = super::base::lock(mode, m.times.sealed));
     }
     (from..).zip(sealer.out).collect()
+}
+
+/// Cuts the log off behind so many batches, with tiles and what only they name; the checkpoint was genuine once.
+pub fn cut(row: &Row<'_>, left: usize) -> Vec<Op> {
+    let log = row.base.log[..left].to_vec();
+    let named: Vec<&String> = log.iter().flatten().collect();
+    let mut ops = relogged(row, &log, 5);
+    for (key, bytes) in row.base.objects.iter().filter(|(key, _)| key.starts_with(layout::CHAINS)) {
+        if !named.iter().any(|line| **line == Parts::of(bytes).manifest_line()) {
+            ops.push(Op::Remove(key.clone()));
+        }
+    }
+    ops
+}
+
+/// Chain A from segment `from` on and the log, by a holder of both keys.
+pub fn rewritten(row: &Row<'_>, from: u64) -> Vec<Op> {
+    let sealed = resealed(row, from);
+    let mut log = row.base.log.clone();
+    for line in log.iter_mut().flatten() {
+        if let Ok(manifest) = serde_json::from_str::<Manifest>(line)
+            && let Some((_, sealed)) =
+                sealed.iter().find(|(n, _)| manifest.chain == chain(A) && *n == manifest.sequence)
+        {
+            *line = Parts::of(&sealed.bytes).manifest_line().to_owned();
+        }
+    }
+    let mut ops: Vec<Op> = relogged(row, &log, 5);
+    ops.extend(sealed.iter().map(|(n, sealed)| Op::Put(key(A, *n), sealed.bytes.clone())));
+    ops
 }
 
 pub fn newest_dropped(row: &mut Row<'_>) {
@@ -45,15 +76,7 @@ pub fn newest_dropped(row: &mut Row<'_>) {
     let op = Op::Remove(layout::batch_key(newest));
     row.add("the newest batch removed", "", vec![op], "log_truncated", At::Key(layout::batch_key(newest)), 11);
     for left in 1..=newest as usize {
-        // batches, tiles and what only they name, and a checkpoint that was genuine once
-        let log = row.base.log[..left].to_vec();
-        let named: Vec<&String> = log.iter().flatten().collect();
-        let mut ops = relogged(row, &log, 5);
-        for (key, bytes) in row.base.objects.iter().filter(|(key, _)| key.starts_with(layout::CHAINS)) {
-            if !named.iter().any(|line| **line == Parts::of(bytes).manifest_line()) {
-                ops.push(Op::Remove(key.clone()));
-            }
-        }
+        let ops = cut(row, left);
         let at = At::Key(layout::batch_key(left as u64));
         let position = format!("back to {left} batches, against a kept checkpoint");
         row.by(kept(row), "log and segments cut off together", position, ops, "checkpoint_ahead", at, 11);
@@ -124,29 +147,21 @@ pub fn split_view(row: &mut Row<'_>) {
         let at = At::Key(layout::BATCHES.into());
         row.by(Auditor::with_checkpoint(other), "two views of the log", position, vec![], "checkpoint_fork", at, 10);
     }
+    entries::witnessed_split(row);
 }
 
 pub fn stolen_keys(row: &mut Row<'_>) {
     for from in [0, 2, 5] {
-        let sealed = resealed(row, from);
-        let mut log = row.base.log.clone();
-        for line in log.iter_mut().flatten() {
-            if let Ok(manifest) = serde_json::from_str::<Manifest>(line)
-                && let Some((_, sealed)) =
-                    sealed.iter().find(|(n, _)| manifest.chain == chain(A) && *n == manifest.sequence)
-            {
-                *line = Parts::of(&sealed.bytes).manifest_line().to_owned();
-            }
-        }
-        let mut ops: Vec<Op> = relogged(row, &log, 5);
-        ops.extend(sealed.iter().map(|(n, sealed)| Op::Put(key(A, *n), sealed.bytes.clone())));
+        let ops = rewritten(row, from);
         let position = format!("{A} from segment {from} on, and the log, against a kept checkpoint");
         let at = At::Key(layout::BATCHES.into());
         row.by(kept(row), "everything rewritten with both keys", position, ops, "checkpoint_fork", at, 10);
-        let ops = sealed.into_iter().map(|(n, sealed)| Op::Put(key(A, n), sealed.bytes)).collect();
+        let ops = resealed(row, from).into_iter().map(|(n, sealed)| Op::Put(key(A, n), sealed.bytes)).collect();
         let position = format!("{A}, from segment {from} on");
         row.add("segments rewritten with their key", position, ops, "log_mismatch", At::Segment(A, from), 10);
     }
+    entries::witnessed_rewrite(row);
+    entries::own_key(row);
 }
 
 pub fn newer_key(row: &mut Row<'_>) {
@@ -166,6 +181,7 @@ pub fn newer_key(row: &mut Row<'_>) {
             10,
         );
     }
+    entries::newer_key(row);
 }
 
 pub fn backdated(row: &mut Row<'_>) {
@@ -182,6 +198,7 @@ pub fn backdated(row: &mut Row<'_>) {
             10,
         );
     }
+    entries::witnessed_backdating(row);
 }
 
 pub fn clocks(row: &mut Row<'_>) {
@@ -316,4 +333,5 @@ pub fn erasure(row: &mut Row<'_>) {
             );
         }
     }
+    entries::disposals(row);
 }

@@ -4,6 +4,7 @@
 pub mod base;
 pub mod case;
 pub mod contents;
+pub mod entries;
 pub mod history;
 pub mod honest;
 pub mod rows;

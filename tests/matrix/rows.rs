@@ -64,15 +64,16 @@ attacks! {
     "Two people are shown two histories", history::split_view,
         seen "a quorum of witnesses",
         missed "CloudTrail, QLDB, logs without witnesses",
-        "By comparing a checkpoint that one of them kept. Without, the report says that it is not proven.";
+        "By comparing a checkpoint that one of them kept, or that witnesses cosigned and the store keeps. Without, the \
+         report says that it is not proven.";
     "The signing key is stolen, and the past rewritten", history::stolen_keys,
         seen "journald up to the theft; witnesses and time stamps",
         missed "logs with one key and nobody outside",
-        "With both keys stolen, by whoever keeps a checkpoint.";
+        "With both keys stolen, by whoever keeps a checkpoint, as the store does of those that witnesses cosigned.";
     "Old data is sealed anew with a newer key", history::newer_key,
         seen "journald since 2023 (CVE-2023-31439)",
         missed "journald before",
-        "By the log, which has the other manifest.";
+        "By the log, which has the other manifest, and says from where to where a key is good.";
     "The signature is stripped", contents::stripped,
         seen "signed notes, where none is a failure",
         missed "journald, which passes an unsealed file; KSI goes on without",
@@ -80,7 +81,7 @@ attacks! {
     "The operator backdates", history::backdated,
         seen "time stamps, cosignatures, KSI",
         missed "CloudTrail, plain transparency logs",
-        "Within its chain. That all of a chain is backdated takes a witness or a time stamp to see.";
+        "Within its chain. That all of it is backdated takes a witness or a time stamp to see.";
     "The clock is ahead, or goes back", history::clocks,
         seen "Sunlight, which stops",
         missed "most",
@@ -124,7 +125,7 @@ attacks! {
     "The lock is shortened, weakened or lifted", versions::locks,
         seen "nobody that was looked at",
         missed "all of them",
-        "A lifted legal hold needs an entry that says there was one.";
+        "A legal hold, if an entry of the log says that there was one.";
     "The encryption key is deleted", versions::unreadable,
         seen "nobody that was looked at",
         missed "all of them",
@@ -136,7 +137,7 @@ attacks! {
     "A forged path of a proof", versions::forged_paths,
         seen "immudb since its fix",
         missed "immudb before (CVE-2022-36111)",
-        "";
+        "In the store. Of a proof file, every byte is turned in `src/proof/tests.rs` (`proof_log`, `proof_record`).";
     "A proof of another log or tenant", versions::of_another,
         seen "origin and key id in what is signed",
         missed "systems whose tenants share a key",
@@ -152,7 +153,8 @@ attacks! {
     "Erasure as an excuse", history::erasure,
         seen "QLDB, which keeps the hash",
         missed "row deletes",
-        "An entry that this version does not know excuses nothing.";
+        "An entry excuses what is past its date, not held and not the newest; one that this version does not know, \
+         nothing.";
     "Personal data guessed from hashes", none,
         seen "Vault, by a salted HMAC",
         missed "hoop, by unsalted hashes of 64 bits",

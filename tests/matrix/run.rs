@@ -49,6 +49,7 @@ pub fn harm_bucket(store: &MemoryStore, ops: &[Op]) -> bool {
             Op::Under(key, bytes) => store.slip_under(&key, bytes),
             Op::Mark(key) => store.mark_deleted(&key),
             Op::Relock(key, lock) => store.relock(&key, lock),
+            Op::Hold(key, on) => store.hold(&key, on),
             Op::Unreadable(key) => store.set_faults(move |call: &Call<'_>| match call.key == key {
                 true => Fault::lost(Failure::Forbidden),
                 false => Fault::NONE,
@@ -122,9 +123,8 @@ pub fn harm_directory(root: &Path, ops: &[Op]) -> bool {
                 put(&root.join(key), b"");
                 fs::OpenOptions::new().write(true).open(root.join(key)).unwrap().set_len(*length).unwrap();
             }
-            Op::Shadow(..) | Op::Under(..) | Op::Mark(_) | Op::Relock(..) | Op::Unreadable(_) | Op::Bucket(_) => {
-                return false;
-            }
+            Op::Shadow(..) | Op::Under(..) | Op::Mark(_) | Op::Hold(..) | Op::Relock(..) => return false,
+            Op::Unreadable(_) | Op::Bucket(_) => return false,
         }
     }
     true

@@ -4,6 +4,7 @@ use super::{
     base::{A, L, PERIOD, log_signer},
     case::{At, Auditor, Op, Row, Setting},
     contents::segments,
+    entries,
 };
 use crate::lab::*;
 use authseal::{
@@ -133,6 +134,7 @@ pub fn locks(row: &mut Row<'_>) {
     ] {
         row.add(attack, "the bucket", vec![Op::Bucket(setting)], code, At::Store, 13);
     }
+    entries::holds(row);
 }
 
 pub fn unreadable(row: &mut Row<'_>) {
