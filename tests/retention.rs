@@ -191,7 +191,7 @@ async fn a_hold_that_was_lifted_in_the_store_is_found() {
     assert_eq!(names(&audit_of(&world).await, true), [""; 0]);
 }
 
-/// S3 says nothing along with the bytes of what is not held: then it is asked, of the segments that the log holds alone.
+/// S3 says nothing along with the bytes of what is not held: then it is asked, of what the log holds alone.
 #[tokio::test]
 async fn a_store_that_leaves_holds_out_is_asked_for_those_that_the_log_knows() {
     let mut world = World::new();

@@ -7,7 +7,8 @@ use super::{
     findings::Findings,
     inventory::{self, PAGE},
     key_rules,
-    read::{Read, Reader},
+    protect::BatchLocks,
+    read::{Locked, Read, Reader},
     report::{AnchorReport, Finding, Place},
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct Anchors {
     stamped_in: String,
     /// Those that no given key signed, with their objects: an entry of the log may introduce the key that did.
     unproven: Vec<(String, Bytes)>,
+    /// What was read, and what the store told of its lock.
+    locked: Vec<(String, Locked)>,
     origin: String,
     report: AnchorReport,
 }
@@ -136,7 +139,10 @@ impl Anchors {
     fn open(&mut self, log: &Log<'_>, size: u64, key: String, read: Read, findings: &mut Findings) -> Opened {
         let place = Place::object(&key);
         let note = match read {
-            Read::Found(stored) => stored.bytes,
+            Read::Found(stored) => {
+                self.locked.push((key.clone(), Locked::of(&stored)));
+                stored.bytes
+            }
             Read::Absent => return None,
             Read::Unreadable(e) => {
                 findings.push(Finding::new("unreadable", place, e.to_string()));
@@ -212,7 +218,10 @@ impl Anchors {
             for (size, key, answer, note) in pairs {
                 let place = Place::object(&key);
                 let answer = match answer {
-                    Read::Found(stored) => stored.bytes,
+                    Read::Found(stored) => {
+                        self.locked.push((key.clone(), Locked::of(&stored)));
+                        stored.bytes
+                    }
                     Read::Absent => continue,
                     Read::Unreadable(e) => {
                         findings.push(Finding::new("unreadable", place, e.to_string()));
@@ -246,6 +255,14 @@ impl Anchors {
             }
             Ok(_) => {}
             Err(fault) => findings.push(Finding::new(fault.code, place, fault.detail)),
+        }
+    }
+
+    /// Judges the locks of all that was read, when those of the batches are known.
+    pub(super) async fn locks(&mut self, reader: &Reader, batches: &mut BatchLocks, findings: &mut Findings) {
+        for (key, locked) in std::mem::take(&mut self.locked) {
+            let lock = reader.lock(&key, &locked, batches.asks()).await;
+            findings.extend(batches.kept(&key, lock));
         }
     }
 

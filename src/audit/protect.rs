@@ -247,13 +247,15 @@ impl Named {
 pub(super) struct BatchLocks {
     pub(super) locks: Locks,
     before: Option<Retention>,
+    /// The weakest mode of all batches: what their manifests promise; of those without one, what is on them.
+    weakest: Option<LockMode>,
     /// Of the batches without a manifest since then, the one whose lock lasts shortest.
     waiting: Option<(Place, i64, Lock, u64)>,
 }
 
 impl BatchLocks {
     pub(super) fn new(required: Option<i64>) -> Self {
-        Self { locks: Locks::new(required), before: None, waiting: None }
+        Self { locks: Locks::new(required), before: None, weakest: None, waiting: None }
     }
 
     /// Whether there may be something to say of the lock of any batch.
@@ -262,6 +264,12 @@ impl BatchLocks {
     }
 
     pub(super) fn batch(&mut self, place: &Place, named: &Named, lock: Lock, findings: &mut Findings) {
+        let mode = match (named.least, lock.told) {
+            (Some(least), _) => Some(least.mode),
+            (None, Told::Lock(found)) => Some(found.mode),
+            (None, Told::Nothing | Told::NoLocks) => None,
+        };
+        self.weakest = [self.weakest, mode].into_iter().flatten().min_by_key(|mode| mode.strength());
         let Some(promise) = named.promise else {
             let time = named.time.unwrap_or_default();
             let lasts = |lock: &Lock, time: i64| match lock.told {
@@ -288,6 +296,27 @@ impl BatchLocks {
     pub(super) fn end(&mut self, findings: &mut Findings) {
         let least = self.before.map(|before| Retention { until: Some(i64::MIN / 4), ..before });
         self.waited(least, findings);
+    }
+
+    /// Judges the lock of what is kept beside the batches, of a checkpoint that others have signed or of a stamp, once
+    /// all batches are known. Nothing promises it by itself: whoever writes it locks it as he does a batch without a
+    /// manifest, so that its mode is that of the weakest batch or stronger. Of the date no more can be said than that
+    /// there is one.
+    pub(super) fn kept(&mut self, key: &str, lock: Lock) -> Option<Finding> {
+        let mode = self.weakest.unwrap_or(LockMode::None);
+        let until = (mode != LockMode::None).then_some(i64::MIN / 4);
+        let short = self.locks.object(&Place::object(key), &Retention { mode, until }, 0, lock)?;
+        let detail = match (short.name, lock.told) {
+            ("lock_missing" | "lock_weaker", Told::Lock(found)) => {
+                let batches = if mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
+                format!("all batches of the log are locked in mode {batches} at least; of this, {}", show_lock(&found))
+            }
+            ("lock_unknown", Told::Nothing) => {
+                "the batches of the log are locked, and the store does not tell what there is of this".into()
+            }
+            _ => short.detail,
+        };
+        Some(Finding { detail, ..short })
     }
 
     fn waited(&mut self, period: Option<Retention>, findings: &mut Findings) {
@@ -439,6 +468,37 @@ mod tests {
         // nothing with a manifest follows yet
         assert!(run(&[(named(0, 30), 30 * DAY), (alive(DAY), 2 * DAY)]).is_empty());
         assert_eq!(run(&[(named(0, 30), 29 * DAY)]), ["lock_shorter log/batches/000000000000"]);
+    }
+
+    /// What is kept beside the batches is locked as the weakest of them.
+    #[test]
+    fn a_kept_checkpoint_is_locked_as_the_weakest_batch() {
+        let (c, g) = (LockMode::Compliance, LockMode::Governance);
+        let none = told(Retention::NONE);
+        let with = |mode| Named { promise: Some(lock(mode, DAY)), time: Some(0), least: Some(lock(mode, DAY)) };
+        let alive = Named { time: Some(0), ..Named::default() };
+        for (batches, found, code) in [
+            (vec![(with(c), c)], told(lock(c, 1)), None),
+            (vec![(with(c), c)], told(lock(g, DAY)), Some("lock_weaker")),
+            (vec![(with(c), c), (with(g), g)], told(lock(g, DAY)), None),
+            (vec![(with(c), c), (alive, g)], told(lock(g, DAY)), None),
+            (vec![(with(g), g), (alive, g)], none, Some("lock_missing")),
+            (vec![(with(g), g), (alive, LockMode::None)], none, None),
+            (vec![(with(g), g)], Lock::UNASKED, Some("lock_unknown")),
+            (vec![(with(g), g)], Lock { told: Told::NoLocks, hold: Hold::Without }, None),
+            (vec![], none, None),
+        ] {
+            let mut all = BatchLocks::new(None);
+            let mut findings = Findings::new(10);
+            for (named, mode) in &batches {
+                let found = told(lock(*mode, DAY));
+                all.batch(&Place::object(layout::batch_key(0)), named, found, &mut findings);
+            }
+            let finding = all.kept(&layout::witnessed_key(1), found);
+            assert_eq!(finding.map(|finding| finding.name), code, "{batches:?} {found:?}");
+        }
+        let required = BatchLocks::new(Some(DAY)).kept(&layout::witnessed_key(1), none);
+        assert_eq!(required.map(|finding| finding.name), Some("retention_short"));
     }
 
     #[test]

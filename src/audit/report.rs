@@ -223,7 +223,8 @@ pub struct Verdicts {
 pub struct ProtectionReport {
     /// What was asked for: how long each object must be locked from its sealing on, milliseconds.
     pub required: Option<i64>,
-    /// Segments, batches and artifacts that should be locked, by the manifests that are in them or name them.
+    /// Segments, batches and artifacts that should be locked, by the manifests that are in them or name them; kept
+    /// checkpoints and stamps, by the batches.
     pub promised: u64,
     /// Objects locked in mode COMPLIANCE.
     pub compliance: u64,

@@ -98,7 +98,7 @@ pub(super) async fn check(
     let mut walk = Walk::new(origin, (checkpoint, pinned), (anchors, tiles, locks), Ledger::new(keys));
     walk.unproven = note;
     walk.batches(reader, keys, findings).await?;
-    walk.finish(findings).await.map(Some)
+    walk.finish(reader, findings).await.map(Some)
 }
 
 /// The checkpoint that lies in the store, and its note. If none of the given keys signed it, one may have that an entry
@@ -425,10 +425,11 @@ impl Walk {
         }
     }
 
-    async fn finish(mut self, findings: &mut Findings) -> Result<LogView> {
+    async fn finish(mut self, reader: &Reader, findings: &mut Findings) -> Result<LogView> {
         let size = self.edge.size();
         self.judge_checkpoint(findings);
         self.locks.end(findings);
+        self.anchors.locks(reader, &mut self.locks, findings).await;
         if self.next == 0 {
             let detail = "there are other objects of a log, and none of its batches";
             findings.push(Finding::new("log_missing", Place::object(layout::BATCHES), detail));

@@ -11,6 +11,7 @@ use authseal::{
     layout,
     manifest::{Offsets, Writer},
     note::Signer,
+    retention::{LockMode, Retention},
     tlog::{
         Disposal, Hold, KeyEntry,
         keep::{DISPOSAL, HOLD, Sequences, Switch},
@@ -159,6 +160,20 @@ fn witnessed(row: &Row<'_>) -> (String, Op) {
 }
 
 const WITNESSED: &str = "against a checkpoint that witnesses cosigned";
+
+pub fn kept_locks(row: &mut Row<'_>) {
+    let weaker = Retention { mode: LockMode::Governance, until: Some(BEGAN + 2 * PERIOD) };
+    let compliance = row.base.mode == LockMode::Compliance;
+    for (attack, found, code) in
+        [("a lock lifted", Retention::NONE, "lock_missing"), ("COMPLIANCE made GOVERNANCE", weaker, "lock_weaker")]
+    {
+        if code == "lock_missing" || compliance {
+            let (kept, op) = witnessed(row);
+            let ops = vec![op, Op::Relock(kept.clone(), found)];
+            row.add(attack, "of a checkpoint that witnesses cosigned", ops, code, At::Key(kept), 13);
+        }
+    }
+}
 
 pub fn witnessed_split(row: &mut Row<'_>) {
     for left in 1..row.base.log.len() {

@@ -135,6 +135,7 @@ pub fn locks(row: &mut Row<'_>) {
         row.add(attack, "the bucket", vec![Op::Bucket(setting)], code, At::Store, 13);
     }
     entries::holds(row);
+    entries::kept_locks(row);
 }
 
 pub fn unreadable(row: &mut Row<'_>) {
