@@ -65,6 +65,13 @@ pub struct RetentionPolicy {
 }
 
 impl RetentionPolicy {
+    /// The stronger mode and the longer period of both.
+    #[must_use]
+    pub fn longer(self, other: Self) -> Self {
+        let mode = if other.mode.strength() > self.mode.strength() { other.mode } else { self.mode };
+        Self { mode, period: self.period.max(other.period) }
+    }
+
     /// The lock of an object sealed at `now` (milliseconds since 1970): whole seconds, rounded up.
     pub fn at(&self, now: i64) -> Retention {
         if self.mode == LockMode::None {
@@ -86,6 +93,8 @@ mod tests {
         assert_eq!(policy.at(2_000).until, Some(12_000));
         let none = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(10) };
         assert_eq!(none.at(5), Retention::NONE);
+        let year = RetentionPolicy { mode: LockMode::None, period: Duration::from_secs(31_536_000) };
+        assert_eq!(policy.longer(year), RetentionPolicy { mode: LockMode::Governance, period: year.period });
         let (long, strong) = (policy.at(9_000), Retention { mode: LockMode::Compliance, until: Some(1_000) });
         assert_eq!(long.longer(strong), Retention { mode: LockMode::Compliance, until: long.until });
         assert_eq!(long.shorter(strong), Retention { mode: LockMode::Governance, until: Some(1_000) });

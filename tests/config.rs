@@ -496,5 +496,7 @@ fn topics_may_stay_longer_than_others() {
     let days = |topic: &str| config.store.classes.of(topic).expires.map(|expires| expires.as_secs() / 86_400);
     assert_eq!((days("auth"), days("other")), (Some(7), Some(30)));
     // in a folder nothing goes unless somebody said when
+    // what segments of all topics need stays as long as any of them
+    assert_eq!(config.store.classes.longest().period.as_secs() / 86_400, 30);
     assert_eq!(good(&dir, MINIMAL, &[]).store.classes.of("auth").expires, None);
 }

@@ -41,7 +41,9 @@ fn the_rules_in_the_documentation_pass_their_tests() {
 #[test]
 fn what_the_documentation_says_of_names_and_bounds_is_so() {
     let (text, files) = (documentation(), files());
-    assert!(text.contains("up to 16 times") && text.contains("up to half of `rules.state_mib`") && text.contains("at most 64"));
+    for bound in ["up to 16 times", "up to half of `rules.state_mib`", "at most 64"] {
+        assert!(text.contains(bound), "{bound}");
+    }
     // each name of a mark that the table shows
     let step_up = String::from_utf8(files[1].bytes.clone()).unwrap();
     for name in ["missing", "age", "count", "user", "acr", "time", "position"] {

@@ -47,5 +47,5 @@ async fn open(config: &Config) -> Result<Desk, Failure> {
         queue: Queue::default(),
     };
     let writer = Writer { version: env!("CARGO_PKG_VERSION").into(), instance: config.instance.clone() };
-    Ok(Desk::open(parts, Options::new(&config.origin, writer, config.store.retention)).await?)
+    Ok(Desk::open(parts, Options::new(&config.origin, writer, config.store.classes.longest())).await?)
 }

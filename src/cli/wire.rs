@@ -159,7 +159,7 @@ impl Logging {
             queue: queue.clone(),
         };
         let writer = Writer { version: env!("CARGO_PKG_VERSION").into(), instance: config.instance.clone() };
-        let options = log::Options::new(&config.origin, writer, config.store.retention);
+        let options = log::Options::new(&config.origin, writer, config.store.classes.longest());
         let options = log::Options { anchors: anchors(settings)?, ..options };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(log::run(parts, options, async move { drop(stopped.await) }));

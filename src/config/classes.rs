@@ -26,7 +26,7 @@ pub struct Class {
 /// The classes of a store.
 #[derive(Debug, Clone)]
 pub struct Classes {
-    /// Of topics that choose none, of artifacts and of the log.
+    /// Of topics that choose none.
     pub default: Class,
     /// Of topics that choose one.
     pub topics: HashMap<String, Class>,
@@ -36,6 +36,11 @@ impl Classes {
     /// The class of a topic.
     pub fn of(&self, topic: &str) -> &Class {
         self.topics.get(topic).unwrap_or(&self.default)
+    }
+
+    /// The lock of what segments of all topics need, the log: as long as that of any of them.
+    pub fn longest(&self) -> RetentionPolicy {
+        self.topics.values().fold(self.default.policy, |longest, class| longest.longer(class.policy))
     }
 
     /// The locks of topics that differ from the default.

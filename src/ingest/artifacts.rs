@@ -45,7 +45,9 @@ impl InForce {
     /// Puts them, or lengthens the locks of those that lie there. If we crash here, the next start does it again. Who
     /// does not seal names none of them, and writes nothing.
     pub async fn store(&self, store: &dyn Store, options: &Options, now: i64) -> Result<()> {
-        let retention = options.retention.at(now.saturating_add(SLACK.as_millis() as i64));
+        // segments of every topic name them
+        let longest = options.seal.classes.values().fold(options.retention, |longest, class| longest.longer(*class));
+        let retention = longest.at(now.saturating_add(SLACK.as_millis() as i64));
         if !options.live.roles.seal {
             return Ok(());
         }

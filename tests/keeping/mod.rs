@@ -118,8 +118,13 @@ impl World {
 
     pub fn options(&self) -> Options {
         let writer = Writer { version: "0.1.0".into(), instance: "test".into() };
+        Options::new(ORIGIN, writer, self.policy())
+    }
+
+    /// How the log is locked: as the segments are.
+    fn policy(&self) -> RetentionPolicy {
         let (mode, period) = self.retention.unwrap_or((LockMode::None, 0));
-        Options::new(ORIGIN, writer, RetentionPolicy { mode, period: Duration::from_millis(period.unsigned_abs()) })
+        RetentionPolicy { mode, period: Duration::from_millis(period as u64) }
     }
 
     pub async fn desk(&self) -> Desk {
@@ -207,7 +212,7 @@ impl World {
         };
         let signer = log_key(self.log_key);
         let note = Batch::seal(&header, lines, &signer).unwrap();
-        put(&self.store, &layout::batch_key(number), note.into(), &Retention::NONE).await;
+        put(&self.store, &layout::batch_key(number), note.into(), &self.policy().at(self.now())).await;
         for (tile, bytes) in full.into_iter().chain(edge.partials()) {
             let _ = self.store.create(&layout::tile_key(&tile), bytes, &Retention::NONE).await.unwrap();
         }
