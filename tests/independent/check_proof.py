@@ -98,7 +98,7 @@ def check(data, keys):
     part, outer = split(data)
     line, note, schema, record, stamp = split_part(part)
     must(outer is not None or not stamp, "proof_form", "a stamp of nothing")
-    text, key_name = open_note(note, keys)
+    text, (key_name, _) = open_note(note, keys)
     must(text.count("\n") == 1, "manifest_form", "not one line")
     m = parse_line(text.encode(), MANIFEST, "manifest_form", "manifest_unknown_field")
     check_manifest(m)
@@ -118,7 +118,7 @@ def check(data, keys):
     if outer is None:
         return {**proven, "verdict": "pending"}
     index, path, checkpoint = outer
-    size, root = open_checkpoint(checkpoint, keys, m["origin"])
+    size, root, _ = open_checkpoint(checkpoint, keys, m["origin"])
     must(root_of_path(index, size, leaf_hash(text.encode()), path) == root, "proof_log", "path")
     # whose stamp it is, `openssl ts -verify` says: docs/verification.md
     must(not stamp or sha256(checkpoint) in stamp, "stamp_imprint", "a stamp of something else")

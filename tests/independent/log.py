@@ -6,9 +6,10 @@ import re
 
 from cryptography.exceptions import InvalidSignature
 
-from segment import Fault, MANIFEST, check_manifest, conforms, must, parse_line, sha256, unbase64
+from entries import PARSERS, KeyRing, Keeping, Logged, identity
+from segment import Fault, MANIFEST, check_manifest, must, parse_line, sha256, unbase64
 
-MAX_BATCH, MAX_CHECKPOINT, MAX_ENTRY = 1_048_576, 65_536, 65_535
+MAX_BATCH, MAX_CHECKPOINT, MAX_ENTRY, MAX_STAMP = 1_048_576, 65_536, 65_535, 262_144
 HEADER = {"format": "str", "origin": "str", "batch": "int", "previous": "digest?", "first": "int", "count": "int",
           "size": "int", "root": "digest"}
 ALIVE = {"format": "str", "origin": "str", "time": "int", "writer": {"version": "str", "instance": "str"},
@@ -55,7 +56,7 @@ def root_of_path(index, size, leaf, path):
 # --- notes of the log -------------------------------------------------------------------------------------------------
 
 def open_log_note(note, keys, origin):
-    """The text of a note that a key of the log signed, and how many signatures it has."""
+    """The text of a note that a key of the log signed, how many signatures it has, and which keys of the log signed."""
     must(not any(byte < 0x20 and byte != 0x0A for byte in note), "log_form", "control characters")
     try:
         note = note.decode()
@@ -65,7 +66,7 @@ def open_log_note(note, keys, origin):
     must(at >= 0 and note.endswith("\n"), "log_form", "no empty line")
     text, lines = note[:at + 1], note[at + 2:-1].split("\n")
     must(len(lines) <= 64, "log_form", "too many signatures")
-    signed = known = False
+    signed = []
     for line in lines:
         match = re.fullmatch("\u2014 ([^ +]+) ([A-Za-z0-9+/=]+)", line)
         must(match and not any(c.isspace() for c in match[1]), "log_form", "no signature line")
@@ -81,15 +82,16 @@ def open_log_note(note, keys, origin):
             key.verify(blob[4:], text.encode())
         except InvalidSignature as e:
             raise Fault("log_signature", match[1]) from e
-        known, signed = True, signed or match[1] == origin
-    must(known and signed, "log_unknown_key", f"no key called {origin} signed it")
-    return text, len(lines)
+        if match[1] == origin:
+            signed.append((match[1], blob[:4]))
+    must(signed, "log_unknown_key", f"no key called {origin} signed it")
+    return text, len(lines), signed
 
 
 def open_checkpoint(note, keys, origin):
-    """Size and root."""
+    """Size, root, and the keys of the log that signed."""
     must(len(note) <= MAX_CHECKPOINT, "log_form", "too long")
-    text, _ = open_log_note(note, keys, origin)
+    text, _, signed = open_log_note(note, keys, origin)
     lines = text[:-1].split("\n")
     must(len(lines) >= 3 and all(lines) and lines[0] == origin, "log_form", "not a checkpoint of this log")
     must(re.fullmatch("0|[1-9][0-9]{0,19}", lines[1], re.ASCII), "log_form", "no size")
@@ -98,13 +100,13 @@ def open_checkpoint(note, keys, origin):
     except ValueError as e:
         raise Fault("log_form", "no root") from e
     must(len(root) == 32 and int(lines[1]) < 2**64, "log_form", "no root, or a size beyond 64 bits")
-    return int(lines[1]), root
+    return int(lines[1]), root, signed
 
 
 def open_batch(data, keys, origin):
-    """The first line as it stands there, what it says, and the entries, each with its newline."""
+    """The first line as it stands there, what it says, the entries, each with its newline, and the key."""
     must(len(data) <= MAX_BATCH, "log_form", "too long")
-    text, signatures = open_log_note(data, keys, origin)
+    text, signatures, signed = open_log_note(data, keys, origin)
     must(signatures == 1, "log_form", "more than one signature")
     first, *lines = text.encode().splitlines(keepends=True) if "\r" not in text else [b""]
     must(len(first) <= 1024, "log_form", "a first line of over 1024 bytes")
@@ -114,7 +116,34 @@ def open_batch(data, keys, origin):
     good = good and 1 <= h["count"] <= 1024 and h["first"] >= 0 and h["first"] + h["count"] == h["size"]
     must(good and h["count"] == len(lines), "log_form", "values of the first line")
     must(all(len(line) <= MAX_ENTRY for line in lines), "log_form", "an entry is too long")
-    return first, h, lines
+    return first, h, lines, signed
+
+
+def der(data):
+    """Of the DER value that `data` begins with: its tag, its content, and what is behind it."""
+    if len(data) < 2:
+        raise ValueError("too short")
+    tag, length, at = data[0], data[1], 2
+    if length >= 0x80:
+        at += length & 0x7F
+        length = int.from_bytes(data[2:at], "big")
+        if length < 0x80 or data[2] == 0:
+            raise ValueError("a length that is not the shortest")
+    if len(data) < at + length:
+        raise ValueError("cut off")
+    return tag, data[at:at + length], data[at + length:]
+
+
+def is_granted(data):
+    """Whether it is one TimeStampResp of status 0 or 1 with a token (RFC 3161 §2.4.2)."""
+    try:
+        outer, content, behind = der(data)
+        info, status, token = der(content)
+        number, value, _ = der(status)
+        return (outer, info, number, der(token)[0], der(token)[2], behind) == (0x30, 0x30, 0x02, 0x30, b"", b"") \
+            and value in (b"\x00", b"\x01")
+    except ValueError:
+        return False
 
 
 def whole_numbers(value):
@@ -126,7 +155,7 @@ def whole_numbers(value):
 
 
 def parse_entry(line, origin):
-    """What an entry says; a manifest, an alive entry, or anything canonical that begins with its format."""
+    """What an entry says: one of those that format.md has, or anything canonical that begins with its format."""
     form = "log_entry_form"
     try:
         value = json.loads(line)
@@ -141,6 +170,8 @@ def parse_entry(line, origin):
     elif value["format"] == "authseal/alive@1":
         parse_line(line, ALIVE, form, form)
         must(value["time"] >= 0 and value["time"] % 60_000 == 0 and value["chains"] >= 0, form, "values")
+    elif type(value["format"]) is str and value["format"] in PARSERS:
+        PARSERS[value["format"]](line)
     else:
         again = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         must(type(value["format"]) is str and value["format"] and whole_numbers(value), form, "no entry")
@@ -172,8 +203,9 @@ class Log:
 
     def __init__(self, names, read, found, keys, origin):
         self.names, self.read, self.found = [n for n in names if n.startswith("log/")], read, found
-        self.keys, self.origin = keys, origin
+        self.origin = origin
         self.hashes, self.entries, self.chains, self.whole = [], [], {}, True
+        self.ring, self.keeping = KeyRing(keys), Keeping()
 
     def attempt(self, key, check):
         try:
@@ -183,66 +215,121 @@ class Log:
             self.whole = False
             return None
 
-    def verify(self):
-        size, sizes = None, {0}
-        if "log/checkpoint" in self.names:
-            size = self.attempt(
-                "log/checkpoint", lambda: open_checkpoint(self.read("log/checkpoint"), self.keys, self.origin))
-        else:
-            self.found("log/checkpoint", Fault("log_checkpoint_missing"))
-        numbers = {}
+    def verify(self, pinned=None):
+        """`pinned` is a checkpoint that somebody kept elsewhere."""
+        numbers, claims = {}, []
         for name in self.names:
             match = re.fullmatch(r"log/batches/(\d{12})", name, re.ASCII)
             if match:
                 numbers[int(match[1])] = name
+            elif re.fullmatch(r"log/(witnessed/\d{12}|stamps/\d{12}\.checkpoint|stamps/\d{12}\.tsr)", name, re.ASCII):
+                claims.append(name)
             elif not name.startswith("log/tile/") and name != "log/checkpoint":
                 self.found(name, Fault("unexpected_object"))
         if not numbers:
             self.found("log/batches/", Fault("log_missing"))
-            return
-        previous = None
-        for number in range(max(numbers) + 1):
-            if number not in numbers:
-                self.found(f"log/batches/{number:012}", Fault("log_batch_missing"))
+        sizes = self.batches(numbers)
+        size = self.newest(sizes)
+        if self.whole:
+            self.tiles(size)
+        for name in claims:
+            self.told(name, self.stamp if name.endswith(".tsr") else self.kept, name)
+        if pinned is not None:
+            self.told("log/batches/", self.claim, pinned, "checkpoint")
+
+    def told(self, key, check, *arguments):
+        """A check whose fault leaves the tree as it is."""
+        try:
+            check(*arguments)
+        except Fault as fault:
+            self.found(key, fault)
+
+    def batches(self, numbers):
+        """Reads them in their order. The sizes that the log had."""
+        previous, sizes, due = None, {0}, 0
+        for number in sorted(numbers):
+            if number > due:
+                self.found(f"log/batches/{due:012}", Fault("log_batch_missing"))
                 self.whole, previous = False, None
-                continue
-            name = numbers[number]
-            opened = self.attempt(name, lambda: open_batch(self.read(name), self.keys, self.origin))
+            name, due = numbers[number], number + 1
+            opened = self.attempt(name, lambda: open_batch(self.read(name), self.ring.known, self.origin))
             if opened is None:
                 previous = None
                 continue
-            first, h, lines = opened
-            self.attempt(name, lambda: self.batch(number, previous, h, lines))
+            first, h, lines, signed = opened
+            self.told(name, self.ring.good, signed, h["first"])
+            self.attempt(name, lambda: self.batch(name, previous, h, lines))
             previous = leaf_hash(first)
             sizes.add(len(self.hashes))
-        if size is not None and self.whole:
-            self.attempt("log/checkpoint", lambda: self.checkpoint(*size, sizes))
-        if self.whole:
-            self.tiles(size[0] if size else 0)
+        return sizes
 
-    def batch(self, number, previous, h, lines):
+    def newest(self, sizes):
+        """The size of the checkpoint, 0 if there is none that can be read."""
+        key = "log/checkpoint"
+        if key not in self.names:
+            self.found(key, Fault("log_checkpoint_missing"))
+            return 0
+        opened = self.attempt(key, lambda: open_checkpoint(self.read(key), self.ring.known, self.origin))
+        if opened is None:
+            return 0
+        size, root, signed = opened
+        self.told(key, self.ring.good, signed, size)
+        if self.whole:
+            self.attempt(key, lambda: self.checkpoint(size, root, sizes))
+        return size
+
+    def claim(self, note, code):
+        """A checkpoint that others have seen: of this log, and of no more than it has. Its size."""
+        size, root, signed = open_checkpoint(note, self.ring.known, self.origin)
+        if self.whole:
+            must(size <= len(self.hashes), f"{code}_ahead", f"{size} of {len(self.hashes)}")
+            must(root_of(self.hashes[:size]) == root, f"{code}_fork", f"of size {size}")
+            self.ring.good(signed, size)
+        return size
+
+    def kept(self, name):
+        size = self.claim(self.read(name), "anchor")
+        must(f"{size:012}" in name, "log_form", f"it is of size {size}")
+
+    def stamp(self, name):
+        """Whose stamp it is, `openssl ts -verify` says: docs/verification.md."""
+        beside = name.removesuffix("tsr") + "checkpoint"
+        must(beside in self.names, "stamp_form", "no checkpoint beside it")
+        data = self.read(name)
+        must(len(data) <= MAX_STAMP and is_granted(data), "stamp_form", "no answer that grants a stamp")
+        must(sha256(self.read(beside)) in data, "stamp_imprint")
+
+    def batch(self, name, previous, h, lines):
+        number = int(name.removeprefix("log/batches/"))
         must(h["batch"] == number, "log_previous", "another number")
         wanted = base64.b64encode(previous).decode() if previous else None
         must((previous is None and number > 0) or h["previous"] == wanted, "log_previous")
         must(not self.whole or h["first"] == len(self.hashes), "log_root", "first")
-        for line in lines:
+        # where a batch is missing, the index is what the next one says
+        for index, line in enumerate(lines, h["first"]):
             self.entries.append(line)
             self.hashes.append(leaf_hash(line))
             entry = parse_entry(line, self.origin)
             if entry["format"] == "authseal/segment@1":
-                self.manifest(entry, line)
+                self.manifest(entry, line, index)
+            elif entry["format"] == "authseal/key@1":
+                self.told(name, self.ring.enter, entry, index)
+            elif entry["format"] == "authseal/hold@1":
+                self.keeping.hold(entry)
+            elif entry["format"] == "authseal/disposal@1" and self.whole:
+                self.told(name, self.keeping.dispose, entry, self.chains.get(identity(entry["chain"])))
         must(not self.whole or base64.b64encode(root_of(self.hashes)).decode() == h["root"], "log_root", "root")
 
-    def manifest(self, m, line):
-        c = m["chain"]
-        chain = self.chains.setdefault((c["cluster"], c["topic"], c["partition"], c["incarnation"]), [])
+    def manifest(self, m, line, index):
+        chain = self.chains.setdefault(identity(m["chain"]), [])
         if self.whole:
-            must(m["sequence"] == len(chain), "log_order", f"{c} {m['sequence']}")
-            before = base64.b64encode(chain[-1]).decode() if chain else None
+            must(m["sequence"] == len(chain), "log_order", f"{m['chain']} {m['sequence']}")
+            before = base64.b64encode(chain[-1].hash).decode() if chain else None
             must(m["previous"] == before, "log_order", "another predecessor")
         while len(chain) < min(m["sequence"], 1 << 20):
             chain.append(None)
-        chain.append(leaf_hash(line))
+        until = m["times"]["sealed"] if m["retention"]["until"] is None else m["retention"]["until"]
+        chain.append(Logged(leaf_hash(line), index, m["offsets"]["from"], m["offsets"]["to"], until))
 
     def checkpoint(self, size, root, sizes):
         must(size <= len(self.hashes), "log_truncated", f"{size} of {len(self.hashes)}")

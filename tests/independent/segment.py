@@ -57,8 +57,8 @@ def unbase64(text):
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------
 
-# The fields of a line in their order. A dict is an object, "digest" 32 bytes, "str" and "int" themselves; "?" allows
-# null.
+# The fields of a line in their order. A dict is an object, a list an array of what it has, "digest" 32 bytes, "str" and
+# "int" themselves; "?" allows null.
 BROKER = {"cluster_id": "str?", "topic_id": "str?", "partitions": "int?", "leader_epoch": "int?", "log_start": "int?",
           "last_stable": "int?", "high_watermark": "int?"}
 START = {"reason": "str", "detail": "str", "previous": "digest?"}
@@ -91,7 +91,11 @@ def conforms(value, shape, form, unknown):
         for name, inner in shape.items():
             conforms(value[name], inner, form, unknown)
         return
-    if value is None:
+    if isinstance(shape, list):
+        must(isinstance(value, list), form, "no array")
+        for inner in value:
+            conforms(inner, shape[0], form, unknown)
+    elif value is None:
         must(shape.endswith("?"), form, "null where nothing may be missing")
     elif shape.startswith("int"):
         must(type(value) is int and -(2**63) <= value < 2**63, form, "no 64-bit number")
@@ -168,20 +172,21 @@ def check_manifest(m):
 
 # --- signed notes -----------------------------------------------------------------------------------------------------
 
+def read_key(line):
+    """Name and id of a verifier key, and the key itself."""
+    name, key_id, data = line.split("+", 2)
+    data = unbase64(data)
+    if data[:1] != b"\x01" or len(data) != 33 or sha256(name.encode(), b"\n", data)[:4].hex() != key_id:
+        raise ValueError(f"not an Ed25519 verifier key: {line}")
+    return (name, bytes.fromhex(key_id)), Ed25519PublicKey.from_public_bytes(data[1:])
+
+
 def read_keys(text):
-    keys = {}
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            name, key_id, data = line.split("+", 2)
-            data = unbase64(data)
-            if data[:1] != b"\x01" or len(data) != 33 or sha256(name.encode(), b"\n", data)[:4].hex() != key_id:
-                raise ValueError(f"not an Ed25519 verifier key: {line}")
-            keys[name, bytes.fromhex(key_id)] = Ed25519PublicKey.from_public_bytes(data[1:])
-    return keys
+    return dict(read_key(line) for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def open_note(note, keys):
-    """The text of a note with one good signature, and the name of its key."""
+    """The text of a note with one good signature, and name and id of its key."""
     must(not any(byte < 0x20 and byte != 0x0A for byte in note), "note_form", "control characters")
     try:
         note = note.decode()
@@ -203,7 +208,7 @@ def open_note(note, keys):
         key.verify(blob[4:], text.encode())
     except InvalidSignature as e:
         raise Fault("signature", f"{match[1]}+{blob[:4].hex()}") from e
-    return text, match[1]
+    return text, (match[1], blob[:4])
 
 
 # --- the container ----------------------------------------------------------------------------------------------------
@@ -471,13 +476,13 @@ def read_leaves(tally, schema, ints, maps, count, data):
 
 
 def verify_segment(data, keys):
-    """Every check on one object. Its manifest, and the hash of the manifest."""
+    """Every check on one object. Its manifest, the hash of the manifest, and name and id of the key."""
     codec, schema_text, note, marker, body = read_header(data)
-    text, key_name = open_note(note, keys)
+    text, key = open_note(note, keys)
     must(text.count("\n") == 1, "manifest_form", "not one line")
     m = parse_line(text.encode(), MANIFEST, "manifest_form", "manifest_unknown_field")
     check_manifest(m)
-    must(key_name == m["origin"] + "/seal", "key_name", key_name)
+    must(key[0] == m["origin"] + "/seal", "key_name", key[0])
     must(sha256(schema_text) == unbase64(m["schema"]), "schema_digest")
     schema, ints, maps = parse_schema(schema_text)
     must(marker == sha256(schema_text, unbase64(m["root"]))[:16], "sync_marker", "of the header")
@@ -502,4 +507,4 @@ def verify_segment(data, keys):
     tally.compare(m)
     # an ordinary Avro reader sees as many records in the file as it is
     must(sum(1 for _ in fastavro.reader(io.BytesIO(data))) == tally.leaves, "counts", "fastavro.reader sees others")
-    return m, sha256(b"\x00", text.encode())
+    return m, sha256(b"\x00", text.encode()), key

@@ -1,10 +1,13 @@
 """Verifies a directory store of authseal, by docs/format.md alone: no code of authseal is involved.
 
-usage: verify_store.py STORE VERIFIER-KEYS-FILE [NOW]
+usage: verify_store.py STORE VERIFIER-KEYS-FILE [NOW [CHECKPOINT-FILE]]
+       verify_store.py --many
 
 With a key of the log (one whose name does not end in /seal) there must be a log. NOW, in milliseconds since 1970, is
-what the merge delay is measured against; without it, the clock. Prints one line of JSON and exits with 0 (good), 10
-(tampered), 11 (incomplete) or 2 (usage). What it needs is in requirements.txt.
+what the merge delay is measured against; without it, the clock. CHECKPOINT-FILE is one of its checkpoints that was kept
+elsewhere. Prints one line of JSON and exits with 0 (good), 10 (tampered), 11 (incomplete) or 2 (usage). With --many,
+each line of the input is the arguments for one store, as a JSON array of strings, and is answered by a line before the
+next is read. What it needs is in requirements.txt.
 """
 import base64
 import collections
@@ -16,13 +19,15 @@ import sys
 import time
 
 from log import Log
-from segment import CAUSES, STORE, Fault, is_name, is_origin, must, parse_line, read_keys, unbase64, verify_segment
+from segment import (CAUSES, MAX_OBJECT, STORE, Fault, is_name, is_origin, must, parse_line, read_keys, unbase64,
+                     verify_segment)
 
 # what makes a store incomplete; everything else that is found makes it tampered
 INCOMPLETE = {
     "missing_segment", "offsets_gap", "offsets_before_start", "artifact_missing", "store_json_missing", "chain_missing",
     "incarnation_missing", "no_chains", "gap_lost", "gap_unexplained", "log_missing", "log_key_missing",
     "log_batch_missing", "log_truncated", "log_checkpoint_missing", "log_tile_missing", "removed", "unlogged",
+    "checkpoint_ahead", "anchor_ahead",
 }
 
 
@@ -44,8 +49,8 @@ def follows(before, m):
 
 
 class Store:
-    def __init__(self, root, keys, now):
-        self.root, self.keys, self.now = root, keys, now
+    def __init__(self, root, keys, now, pinned=None):
+        self.root, self.keys, self.now, self.pinned = root, keys, now, pinned
         self.faults, self.totals = [], collections.Counter()
 
     def found(self, key, fault):
@@ -66,7 +71,9 @@ class Store:
     def read(self, key):
         path = self.root / key
         must(not path.is_symlink() and path.is_file(), "not_a_segment", "no regular file")
-        return path.read_bytes()
+        # nothing may be longer than a segment, so that what is behind that cannot matter
+        with path.open("rb") as file:
+            return file.read(MAX_OBJECT + 1)
 
     def verify(self):
         # a folder where an object should be is one that is not right
@@ -78,7 +85,8 @@ class Store:
                 self.missing(key, "unexpected_object", "no folder, or a link to one")
         info = self.store_json(keys)
         origin = info and info["origin"]
-        self.logged, self.due = self.log(keys, origin), self.now - (info["merge_delay"] if info else 60_000)
+        self.due = self.now - (info["merge_delay"] if info else 60_000)
+        self.logged = self.log(keys, origin)
         artifacts = {key.removeprefix("artifacts/") for key in keys if key.startswith("artifacts/")}
         self.artifacts(artifacts)
         pattern = re.compile(r"chains/([^/]+)/([^/]+)/(\d{5})/(\d{4})/(\d{12})\.avro", re.ASCII)
@@ -93,9 +101,9 @@ class Store:
         if not chains:
             self.missing("chains/", "no_chains", "")
         heads = {chain: self.chain(origin, chain, chains[chain], artifacts) for chain in sorted(chains)}
-        for chain, hashes in self.logged or []:
+        for chain, logged in self.logged.chains.items() if self.logged else ():
             if chain not in chains:
-                self.missing("chains/", "removed", f"{chain}: {len(hashes)} segments")
+                self.missing("chains/", "removed", f"{chain}: {len(logged)} segments")
         self.across(heads)
         self.totals["chains"] = len(chains)
 
@@ -112,7 +120,7 @@ class Store:
         return info
 
     def log(self, names, origin):
-        """The chains as the log has them: pairs of chain and hashes; None without a log, or if it cannot be read."""
+        """The log, as far as it can be read; None without one."""
         wanted = sorted({name for name, _ in self.keys if not name.endswith("/seal")})
         if not any(name.startswith("log/") for name in names):
             if wanted:
@@ -122,16 +130,20 @@ class Store:
             self.missing("log/", "log_key_missing", "")
             return None
         log = Log(names, self.read, self.found, self.keys, origin or wanted[0])
-        log.verify()
-        self.log_is_whole = log.whole
-        return list(log.chains.items())
+        log.verify(self.pinned)
+        self.keys = log.ring.known
+        return log
+
+    def digest(self, key):
+        with (self.root / key).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def artifacts(self, names):
         for name in sorted(names):
             key = f"artifacts/{name}"
             if not re.fullmatch("[0-9a-f]{64}", name):
                 self.missing(key, "unexpected_object", "no key of an artifact")
-            elif hashlib.sha256(self.read(key)).hexdigest() != name:
+            elif self.digest(key) != name:
                 self.missing(key, "artifact_digest", "")
             else:
                 self.totals["artifacts"] += 1
@@ -142,22 +154,25 @@ class Store:
         wanted = {"cluster": cluster, "topic": topic, "partition": partition, "incarnation": incarnation}
         before = first = None
         whole = True
-        logged = dict(self.logged).get(chain, []) if self.logged is not None else None
-        if logged and len(logged) > max(segments) + 1:
-            self.missing(segments[max(segments)], "removed", f"{len(logged) - max(segments) - 1} after it")
-        for sequence in range(max(segments) + 1):
-            key = segments.get(sequence)
-            if key is None:
-                nearest = f"chains/{cluster}/{topic}/{partition:05}/{incarnation:04}/{sequence:012}.avro"
-                self.missing(nearest, "missing_segment", "")
-                before, whole = None, False
-                continue
+        logged = self.logged.chains.get(chain, []) if self.logged else None
+        newest = max(segments)
+        if logged and len(logged) > newest + 1:
+            self.missing(segments[newest], "removed", f"{len(logged) - newest - 1} after it")
+        due = 0
+        for sequence in sorted(segments):
+            if sequence > due:
+                before = None
+                for gone, end in self.unexpired(chain, due, sequence):
+                    nearest = f"chains/{cluster}/{topic}/{partition:05}/{incarnation:04}/{gone:012}.avro"
+                    self.missing(nearest, "missing_segment", f"{end - gone} of them")
+                    whole = False
+            key, due = segments[sequence], sequence + 1
             self.totals["segments"] += 1
             opened = self.check(key, lambda: verify_segment(self.read(key), self.keys))
             if opened is None:
                 before, whole = None, False
                 continue
-            m, digest = opened
+            m, digest, signed = opened
             if (m["chain"], m["sequence"]) != (wanted, sequence):
                 self.missing(key, "segment_misplaced", f"it is {m['chain']} {m['sequence']}")
                 before, whole = None, False
@@ -173,15 +188,24 @@ class Store:
                     self.missing(key, "offsets_before_start", str(m["offsets"]["from"]))
             self.count(key, m, artifacts)
             if logged is not None and sequence < len(logged):
-                if logged[sequence] not in (None, digest):
-                    self.missing(key, "log_mismatch", "")
-            elif logged is not None and self.log_is_whole and m["times"]["sealed"] <= self.due:
-                self.missing(key, "unlogged", "")
+                entry = logged[sequence]
+                if entry is not None:
+                    self.check(key, self.logged.ring.good, [signed], entry.index)
+                    if entry.hash != digest:
+                        self.missing(key, "log_mismatch", "")
+            elif logged is not None and self.logged.whole:
+                self.check(key, self.logged.ring.good, [signed], len(self.logged.hashes))
+                if m["times"]["sealed"] <= self.due:
+                    self.missing(key, "unlogged", "")
             ids = dict(before[2]) if before else {}
             told = {name: m["broker"][name] for name in ("cluster_id", "topic_id")}
             ids.update((name, value) for name, value in told.items() if value is not None)
             before = (m, digest, ids)
         return before, first, whole
+
+    def unexpired(self, chain, begin, end):
+        """Of the sequences begin to end, which are not there, the ranges that no entry of the log excuses."""
+        return self.logged.keeping.unexpired(chain, begin, end, self.now) if self.logged else [(begin, end)]
 
     def count(self, key, m, artifacts):
         for name in ("records", "events", "rejections", "opaque"):
@@ -216,29 +240,38 @@ class Store:
                 self.missing(f"chains/{cluster}/{topic}/{partition:05}/", "chain_missing", "")
 
 
-def main(arguments):
-    if len(arguments) not in (2, 3):
-        print(__doc__, file=sys.stderr)
-        return 2
+def judge(arguments):
+    """What is printed of one store; ValueError or OSError where the arguments are wrong."""
+    if len(arguments) not in (2, 3, 4):
+        raise ValueError(__doc__)
     root = pathlib.Path(arguments[0])
     if not root.is_dir():
-        print(f"{root} is no directory", file=sys.stderr)
-        return 2
-    try:
-        keys = read_keys(pathlib.Path(arguments[1]).read_text())
-    except (OSError, ValueError) as e:
-        print(e, file=sys.stderr)
-        return 2
-    now = int(arguments[2]) if len(arguments) == 3 else time.time_ns() // 1_000_000
-    store = Store(root, keys, now)
+        raise ValueError(f"{root} is no directory")
+    keys = read_keys(pathlib.Path(arguments[1]).read_text())
+    now = int(arguments[2]) if len(arguments) > 2 else time.time_ns() // 1_000_000
+    pinned = pathlib.Path(arguments[3]).read_bytes() if len(arguments) > 3 else None
+    store = Store(root, keys, now, pinned)
     store.verify()
     codes = {fault["code"] for fault in store.faults}
     status = 10 if codes - INCOMPLETE else 11 if codes else 0
     verdict = {0: "good", 10: "tampered", 11: "incomplete"}[status]
     names = ("chains", "segments", "records", "events", "rejections", "opaque", *CAUSES, "artifacts")
     totals = {name: store.totals[name] for name in names}
-    print(json.dumps({"verdict": verdict, "exit_code": status, **totals, "faults": store.faults}))
-    return status
+    return {"verdict": verdict, "exit_code": status, **totals, "faults": store.faults}
+
+
+def main(arguments):
+    try:
+        if arguments != ["--many"]:
+            told = judge(arguments)
+            print(json.dumps(told))
+            return told["exit_code"]
+        for line in sys.stdin:
+            print(json.dumps(judge(json.loads(line))), flush=True)
+        return 0
+    except (OSError, ValueError) as e:
+        print(e, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
