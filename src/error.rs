@@ -101,6 +101,26 @@ impl fmt::Display for Error {
     }
 }
 
+/// An error of somebody else's with its causes.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // libraries like to repeat their cause in their own text
+        if !text.contains(&words) {
+            text += &format!(": {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What somebody else wrote, fit for a line of a log: without control characters, and at most so many characters.
+pub fn plain(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)

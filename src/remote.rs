@@ -2,7 +2,7 @@
 //! and on how much comes back. What comes back is verified by whoever asked: nothing here is secret, and nobody is
 //! believed.
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use aws_smithy_http_client::{
     Connector,
     proxy::ProxyConfig,
@@ -96,12 +96,12 @@ async fn post(connector: &Connector, ask: Ask) -> Result<Told> {
     headers.insert("content-type", ask.content_type);
     headers.insert("content-length", length);
     headers.insert("user-agent", concat!("authseal/", env!("CARGO_PKG_VERSION")));
-    let answer = connector.call(request).await.map_err(|error| Error::retry(chain(&error)))?;
+    let answer = connector.call(request).await.map_err(|error| Error::retry(plain(&error::causes(&error))))?;
     let status = answer.status().as_u16();
     let mut stream = ByteStream::new(answer.into_body());
     let mut body = Vec::new();
     while let Some(part) = stream.next().await {
-        let part = part.map_err(|error| Error::retry(chain(&error)))?;
+        let part = part.map_err(|error| Error::retry(plain(&error::causes(&error))))?;
         if body.len() + part.len() > ask.at_most {
             return Err(Error::retry(format!("answered with more than {} bytes", ask.at_most)));
         }
@@ -110,21 +110,7 @@ async fn post(connector: &Connector, ask: Ask) -> Result<Told> {
     Ok(Told { status, body: body.into() })
 }
 
-/// An error with its causes, fit for a line of a log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text += &format!(": {words}");
-        }
-        cause = error.source();
-    }
-    plain(&text)
-}
-
-/// What somebody else wrote, without control characters, and not too long.
+/// What another party wrote, fit for a line of a log.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect()
+    error::plain(text, WORDS)
 }

@@ -5,7 +5,7 @@
 //! have an HTTP client already, the one that speaks to S3, and hand librdkafka the finished token.
 
 use super::properties::Properties;
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Kind, Result};
 use aws_smithy_http_client::{
     Connector,
     proxy::ProxyConfig,
@@ -318,10 +318,10 @@ async fn fetch(settings: &Settings) -> Result<Token> {
         .tls_context(settings.tls.clone())
         .proxy_config(ProxyConfig::from_env())
         .build();
-    let answer = connector.call(request).await.map_err(|e| place(Error::retry(chain(&e))))?;
+    let answer = connector.call(request).await.map_err(|e| place(Error::retry(plain(&error::causes(&e)))))?;
     let status = answer.status().as_u16();
     let body = ByteStream::new(answer.into_body()).collect().await;
-    let body = body.map_err(|e| place(Error::retry(chain(&e))))?.into_bytes();
+    let body = body.map_err(|e| place(Error::retry(plain(&error::causes(&e)))))?.into_bytes();
     if body.len() > MOST {
         return Err(place(Error::retry(format!("answered with {} bytes, which is no token", body.len()))));
     }
@@ -388,23 +388,9 @@ fn form(text: &str) -> String {
     out
 }
 
-/// What somebody else wrote, fit for a line of a log.
+/// What the provider wrote, fit for a line of a log.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect()
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text += &format!(": {words}");
-        }
-        cause = error.source();
-    }
-    plain(&text)
+    error::plain(text, WORDS)
 }
 
 fn now() -> i64 {
