@@ -137,7 +137,7 @@ impl<'a> Answer<'a> {
             (Self::Int(a), Self::Int(b)) => Some(a.cmp(&b)),
             (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
             (Self::Null, Self::Null) | (Self::Bool(_), Self::Bool(_)) => {
-                let same = matches!((self, other), (Self::Null, _)) || self.bool() == other.bool();
+                let same = self.bool() == other.bool();
                 match how {
                     Comparison::Is => return Some(same),
                     Comparison::IsNot => return Some(!same),
@@ -162,7 +162,6 @@ impl<'a> Answer<'a> {
 }
 
 /// What a marker says, without a copy of it.
-#[derive(Clone, Copy)]
 pub(super) struct Glance<'a> {
     /// Microseconds from the remembered record to the judged one.
     pub age: i64,
@@ -207,9 +206,9 @@ impl<'a, F: Fn(usize) -> Option<Glance<'a>>> Facts<'a, F> {
         Self { subject: record.subject(), look, seen: [const { OnceCell::new() }; MOST_MARKERS], values }
     }
 
-    fn mark(&self, place: usize) -> Option<Glance<'a>> {
+    fn mark(&self, place: usize) -> Option<&Glance<'a>> {
         // a marker is looked up once, and only if the function comes to it
-        *self.seen.get(place)?.get_or_init(|| (self.look)(place))
+        self.seen.get(place)?.get_or_init(|| (self.look)(place)).as_ref()
     }
 }
 
@@ -344,36 +343,14 @@ impl<'a, F: Fn(usize) -> Option<Glance<'a>>> Facts<'a, F> {
 
     fn between(&self, a: Party, b: Party, speed: bool) -> Option<f64> {
         let (a, b) = (self.party(a)?, self.party(b)?);
-        if speed { travel::speed(&a, &b) } else { travel::distance(&a, &b) }
+        if speed { travel::speed(a, b) } else { travel::distance(a, b) }
     }
 
-    fn party(&self, party: Party) -> Option<Place> {
-        let of = |who: &dyn Somewhere| Place {
-            lat: who.number(Field::lat),
-            long: who.number(Field::long),
-            moment: who.moment(),
-        };
-        Some(match party {
-            Party::Event => of(&self.subject),
-            Party::Mark(place) => of(&self.mark(place)?),
-        })
-    }
-}
-
-/// Where and when somebody was.
-struct Place {
-    lat: Option<f64>,
-    long: Option<f64>,
-    moment: Option<i64>,
-}
-
-impl Somewhere for Place {
-    fn number(&self, field: Field) -> Option<f64> {
-        if field == Field::lat { self.lat } else { self.long }
-    }
-
-    fn moment(&self) -> Option<i64> {
-        self.moment
+    fn party(&self, party: Party) -> Option<&dyn Somewhere> {
+        match party {
+            Party::Event => Some(&self.subject),
+            Party::Mark(place) => self.mark(place).map(|glance| glance as &dyn Somewhere),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn number(value: Value<'_>) -> Option<f64> {
 }
 
 /// Latitude and longitude in degrees, if they can be some.
-fn place(view: &impl Somewhere) -> Option<(f64, f64)> {
+fn place(view: &dyn Somewhere) -> Option<(f64, f64)> {
     let (lat, long) = (view.number(Field::lat)?, view.number(Field::long)?);
     ((-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&long)).then_some((lat, long))
 }
@@ -62,13 +62,13 @@ fn kilometres((lat_a, long_a): (f64, f64), (lat_b, long_b): (f64, f64)) -> f64 {
 }
 
 /// Kilometres between the places of two events.
-pub(super) fn distance(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+pub(super) fn distance(a: &dyn Somewhere, b: &dyn Somewhere) -> Option<f64> {
     Some(kilometres(place(a)?, place(b)?))
 }
 
 /// Kilometres an hour between the places and times of two events. No time between them is taken for a microsecond:
 /// very fast, and a number still.
-pub(super) fn speed(a: &impl Somewhere, b: &impl Somewhere) -> Option<f64> {
+pub(super) fn speed(a: &dyn Somewhere, b: &dyn Somewhere) -> Option<f64> {
     let apart = a.moment()?.abs_diff(b.moment()?).max(1);
     Some(distance(a, b)? / (apart as f64 / MICROS_PER_HOUR))
 }
