@@ -59,6 +59,17 @@ pub(super) struct Sighting {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marks(Option<Arc<(Vec<Sighting>, AtomicU32)>>);
 
+/// The last record before this one that a marker remembers under a name, and how many there are.
+fn last_before<'s>(
+    (rule, name): (u32, &[u8]),
+    record: &Owned,
+    state: &'s State,
+    partitions: &Partitions,
+) -> Option<(&'s Moment, usize)> {
+    let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
+    state.find(rule, name)?.history.as_deref()?.before(of, |chain| partitions.id(chain))
+}
+
 impl Marks {
     /// What the markers of a rule say about a record, as of the record's own time.
     pub fn of(rule: &Rule, number: u32, record: &Owned, state: &State, partitions: &Partitions) -> Self {
@@ -66,20 +77,16 @@ impl Marks {
             return Self(None);
         }
         let subject = record.subject();
-        let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
         let mut name = Vec::new();
         let sightings = rule.markers.iter().enumerate().map(|(place, marker)| {
             let (mut seen, mut lost) = (None, false);
             if marker.name_for(place, &subject, &mut name) {
-                let history = state.find(number, &name).and_then(|key| key.history.as_deref());
-                seen = history.and_then(|history| history.before(of, |chain| partitions.id(chain))).and_then(
-                    |(moment, count)| {
-                        let age = record.time.saturating_sub(moment.time);
-                        let (time, at, offset) = (moment.time, moment.chain, moment.offset);
-                        let (chain, reach) = (partitions.id(at)?, moment.reach.clone());
-                        Some((age, Seen { time, chain, at, offset, reach, memory: moment.memory.clone(), count }))
-                    },
-                );
+                seen = last_before((number, &name), record, state, partitions).and_then(|(moment, count)| {
+                    let age = record.time.saturating_sub(moment.time);
+                    let (time, at, offset) = (moment.time, moment.chain, moment.offset);
+                    let (chain, reach) = (partitions.id(at)?, moment.reach.clone());
+                    Some((age, Seen { time, chain, at, offset, reach, memory: moment.memory.clone(), count }))
+                });
                 lost = seen.is_none() && state.was_pushed_out(number, &name);
             }
             Sighting { name: marker.name.clone(), seen, lost }
@@ -213,9 +220,7 @@ impl Detector {
             if !marker.name_for(place, &subject, &mut name) {
                 return None;
             }
-            let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
-            let history = state.find(number, &name)?.history.as_deref()?;
-            let (moment, count) = history.before(of, |chain| partitions.id(chain))?;
+            let (moment, count) = last_before((number, &name), record, state, partitions)?;
             let (age, memory) = (record.time.saturating_sub(moment.time), &*moment.memory);
             Some(Glance { age, time: moment.time, count, memory })
         };
