@@ -69,11 +69,16 @@ struct Kept {
     note: Bytes,
 }
 
-/// A checkpoint of the log, by a key that was given; or at its word, if none of them signed it: then its key is judged
-/// at the end, when all that the log introduces are known.
-fn opened(log: &Log<'_>, note: &[u8]) -> Result<Checkpoint, Fault> {
-    Checkpoint::open(note, log.keys, log.origin)
-        .or_else(|fault| key_rules::claimed(&fault, note).filter(|claimed| claimed.origin == log.origin).ok_or(fault))
+/// A checkpoint of the log, and whether a key that was given signed it. If none did it is taken at its word, and its
+/// key is judged at the end, when all that the log introduces are known.
+fn opened(log: &Log<'_>, note: &[u8]) -> Result<(Checkpoint, bool), Fault> {
+    match Checkpoint::open(note, log.keys, log.origin) {
+        Ok(checkpoint) => Ok((checkpoint, true)),
+        Err(fault) => {
+            let claimed = key_rules::claimed(&fault, note).filter(|claimed| claimed.origin == log.origin);
+            claimed.map(|claimed| (claimed, false)).ok_or(fault)
+        }
+    }
 }
 
 impl Anchors {
@@ -90,7 +95,7 @@ impl Anchors {
         let log = Log { keys, origin };
         let mut cosigned = anchors.witnessed(reader, &log, findings).await?;
         if let Some(note) = note
-            && let Ok(checkpoint) = opened(&log, &note)
+            && let Ok((checkpoint, _)) = opened(&log, &note)
         {
             // its root is compared anyway, and so is its key
             cosigned.insert(0, Kept { size: checkpoint.size, key: layout::CHECKPOINT.into(), note });
@@ -150,14 +155,14 @@ impl Anchors {
             }
         };
         match opened(log, &note) {
-            Ok(checkpoint) if checkpoint.size == size => {
-                if Checkpoint::open(&note, log.keys, log.origin).is_err() {
+            Ok((checkpoint, proven)) if checkpoint.size == size => {
+                if !proven {
                     self.unproven.push((key.clone(), note.clone()));
                 }
                 self.claims.entry(size).or_default().push((size, checkpoint.root, key.clone()));
                 return Some(Ok(Kept { size, key, note }));
             }
-            Ok(checkpoint) => {
+            Ok((checkpoint, _)) => {
                 let detail = format!("it lies under {size}, and has {} entries", checkpoint.size);
                 findings.push(Finding::new(code::LOG_FORM, place, detail));
             }
