@@ -138,7 +138,9 @@ hermetic() {
   stage clippy cargo clippy --locked --all-targets -- -D warnings
   # With CI set, tests fail that find no service: those called live_* are left out by name, the few others that can use
   # one do without it here and come again with it.
-  stage test env -u CI cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
+  # Many tests mostly wait: three binaries at a time, the longest first.
+  stage test env -u CI "$here/side_by_side.py" --queue '3:simulation,log_race,mock_kafka,durable_state,log_run,*' \
+    -- --locked --lib --bins "${targets[@]}"
   stage doc cargo test --locked --doc
 }
 
@@ -339,6 +341,18 @@ start_services() {
   name_services
 }
 
+# Which of these targets speak with Kafka, the longest first, with commas between them.
+speaks_kafka() {
+  local name file found=()
+  for name in "$@"; do
+    [[ $name != --test ]] || continue
+    for file in "tests/$name.rs" "tests/$name/main.rs"; do
+      if [[ -e $file ]] && grep -qi kafka "$file"; then found+=("$name"); fi
+    done
+  done
+  (IFS=, && echo "${found[*]}")
+}
+
 live() {
   local targets=() name
   start_services live "Apache Kafka, S3 (LocalStack), Ceph, Python" || return 0
@@ -351,7 +365,9 @@ live() {
     name=${name#tests/} name=${name%/main.rs}
     [[ ${name%.rs} == live_* ]] || targets+=(--test "${name%.rs}")
   done
-  stage live cargo test --locked --no-fail-fast "${targets[@]}" -- --test-threads=1
+  # Those that speak with Kafka one after the other, and beside them those that do not.
+  stage live "$here/side_by_side.py" --queue "1:$(speaks_kafka "${targets[@]}")" --queue '1:*' \
+    -- --locked "${targets[@]}" -- --test-threads=1
   if start_ceph; then
     export AUTHSEAL_TEST_CEPH=http://127.0.0.1:$ceph_port
     stage ceph cargo test --locked --no-fail-fast --test live_ceph -- --test-threads=1
