@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos lint demo bench clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos lint demo bench bench-stages clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,7 +34,10 @@ lint: ## fmt and clippy
 demo: build ## seal and judge a made-up day, verify it, tamper with a copy: nothing to install
 	"$$CARGO_TARGET_DIR/release/authseal" demo
 
-bench: ## measure
+bench: ## authseal, the limit and its peers on a real Kafka and S3: half an hour; the table goes to docs/performance.md
+	@tests/services/run.sh bench
+
+bench-stages: ## every stage by itself
 	cargo bench --locked
 
 clean-services: ## stop services that a killed run left behind, remove their data

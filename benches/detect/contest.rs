@@ -38,7 +38,8 @@ impl Judge {
     pub fn judge(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             self.offset += 1;
-            let now = Traffic::now(self.offset);
+            // it arrives as it happens
+            let now = if let Outcome::Event(event) = outcome { event.time.0 / 1_000 + 20 } else { 0 };
             let at = match outcome {
                 Outcome::Event(event) => event.user.as_ref().map_or(0, |user| user.len() + user.as_bytes()[9] as usize),
                 _ => 0,
@@ -58,9 +59,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All rules, naive scripts (for so many events) and no rules on ordinary traffic.
-pub fn ordinary(events: usize, scripted: usize) {
-    let mut traffic = Traffic::new(Kind::Ordinary);
+/// All rules, naive scripts (for so many events) and no rules on ordinary traffic of so many people.
+pub fn ordinary(events: usize, scripted: usize, among: u64) {
+    let mut traffic = Traffic::among(Kind::Ordinary, among);
     let (mut rules, mut none, mut naive) = (Judge::new(shipped()), Judge::new(RuleSet::empty()), Naive::new(root()));
     // [while the scripts ran too, in the second half]
     let mut costs = [[Cost::default(); 2]; 2];

@@ -44,13 +44,15 @@ fn main() {
     // cargo passes --bench
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let events = words.iter().find_map(|word| word.parse::<usize>().ok());
+    let among = words.iter().find_map(|word| word.strip_prefix("people=")?.parse::<u64>().ok());
+    let among = among.unwrap_or(traffic::PEOPLE);
     let asked = |name: &str| words.iter().any(|word| word == name);
     let every = !["ordinary", "attack", "curve", "flood", "per-rule", "rules"].into_iter().any(asked);
     if every || asked("ordinary") {
-        contest::ordinary(events.unwrap_or(1_000_000), 200_000);
+        contest::ordinary(events.unwrap_or(1_000_000), 200_000, among);
     }
     if asked("rules") {
-        contest::ordinary(events.unwrap_or(1_000_000), 0);
+        contest::ordinary(events.unwrap_or(1_000_000), 0, among);
     }
     if every || asked("attack") {
         contest::attack(events.unwrap_or(500_000));

@@ -6,9 +6,11 @@ use authseal::{
 };
 
 /// Milliseconds since 1970 at which traffic begins.
-pub const START: i64 = 1_796_000_000_000;
+pub const START: i64 = 1_763_700_000_000;
 /// People, of whom a few are busy and most are not.
 pub const PEOPLE: u64 = 400_000;
+/// Milliseconds from one event of a person to the next: twenty an hour. No more than a thousand events a second.
+const PACE: u64 = 180_000;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +26,10 @@ pub enum Kind {
     Flood,
 }
 
-/// A stream of events, a thousand a second of event time.
+/// A stream of events, at the pace of so many people.
 pub struct Traffic {
     kind: Kind,
+    people: u64,
     /// How many there were.
     pub number: u64,
     random: u64,
@@ -34,12 +37,17 @@ pub struct Traffic {
 
 impl Traffic {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, number: 0, random: 0x5eed }
+        Self::among(kind, PEOPLE)
     }
 
-    /// Wall clock of the event before, in milliseconds: it arrives as it happens.
-    pub fn now(number: u64) -> i64 {
-        START + number as i64 + 20
+    /// Of so many people.
+    pub fn among(kind: Kind, people: u64) -> Self {
+        Self { kind, people, number: 0, random: 0x5eed }
+    }
+
+    /// Milliseconds from one event to the next.
+    pub fn pace(&self) -> i64 {
+        (PACE / self.people).max(1) as i64
     }
 
     pub fn batch(&mut self, size: usize) -> Vec<Outcome> {
@@ -70,7 +78,7 @@ impl Traffic {
         let n = self.number;
         AuthEvent {
             event_id: format!("7d3a1c52-0000-4000-8000-{n:012}").into(),
-            time: Micros((START + n as i64) * 1000),
+            time: Micros((START + n as i64 * self.pace()) * 1000),
             source: ["okta", "keycloak", "okta", "gateway"][(user % 4) as usize].into(),
             tenant: Some("acme".into()),
             user: Some(format!("user{user:06}@acme.example").into()),
@@ -84,10 +92,11 @@ impl Traffic {
     }
 
     fn ordinary(&mut self) -> AuthEvent {
-        let user = (self.below(PEOPLE) + self.below(PEOPLE) * self.below(PEOPLE) / PEOPLE) / 2;
+        let people = self.people;
+        let user = (self.below(people) + self.below(people) * self.below(people) / people) / 2;
         let mut event = self.base(user);
         // a person works from one place and browser for half an hour at least; one in twenty is on the way
-        let part = self.number / 1_800_000;
+        let part = self.number * self.pace() as u64 / 1_800_000;
         let way = if self.below(20) == 0 { 1 } else { 0 };
         event.src_ip = Some(format!("10.{}.{}.{}", 10 + (user >> 16), (user >> 8) & 255, user & 255).into());
         if way == 1 {

@@ -79,7 +79,9 @@ fn dynamic(number: Option<f64>) -> Dynamic {
 
 /// How like two strings are: 1 if they are equal, 0 if they have nothing in common.
 pub(super) fn similarity(a: &str, b: &str) -> f64 {
-    strsim::normalized_levenshtein(clip(a, LONGEST_COMPARED), clip(b, LONGEST_COMPARED))
+    let (a, b) = (clip(a, LONGEST_COMPARED), clip(b, LONGEST_COMPARED));
+    // most are: somebody's browser is the one they had before
+    if a == b { 1.0 } else { strsim::normalized_levenshtein(a, b) }
 }
 
 /// Registers `distance_km`, `speed_kmh` and `similarity`.

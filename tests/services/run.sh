@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and sums them up.
 #
-#   tests/services/run.sh [hermetic|live|idp|chaos|all] [CARGO-TEST-TARGET …]
+#   tests/services/run.sh [hermetic|live|idp|chaos|bench|all] [CARGO-TEST-TARGET …]
 #
 #   hermetic   fmt, clippy and every test that needs Rust alone
 #   live       starts a real Apache Kafka, LocalStack's S3 and Ceph's on loopback and runs, one at a time, the tests called
@@ -10,6 +10,7 @@
 #   idp        the same with Keycloak as an identity provider and a Kafka that believes its tokens: live_idp
 #   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_TEST_CHAOS_EVENTS (2000000) records while processes
 #              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
+#   bench      end to end against peers: benches/e2e, to which AUTHSEAL_BENCH gives arguments (--events 1000000 --only authseal)
 #   all        hermetic and live (default)
 #
 # Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
@@ -24,7 +25,7 @@ mode=${1:-all}
 [[ $# -eq 0 ]] || shift
 extra=("$@")
 case $mode in
-  hermetic | live | idp | chaos | all) ;;
+  hermetic | live | idp | chaos | bench | all) ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
 
@@ -209,7 +210,7 @@ start_kafka() {
   for attempt in 1 2 3; do
     kafka_port=$(free_ports)
     rm -rf "$run/kafka"
-    KAFKA_HOME=$run/kafka service kafka "$here/tls-scram.sh" "$kafka_port"
+    KAFKA_HOME=${kafka_home:-$run/kafka} service kafka "$here/tls-scram.sh" "$kafka_port"
     # a listening port is cheap to ask for; an answer means that the broker serves
     ready kafka listens "$kafka_port" && ready kafka kafka_answers && return 0
     echo "Kafka: attempt $attempt failed" >&2
@@ -403,12 +404,25 @@ chaos() {
   stage chaos cargo test --locked --test live_chaos -- --nocapture
 }
 
+# The topics take minutes to fill: unlike a test's, the broker's data stays, in target/bench.
+bench() {
+  local begun=$SECONDS arguments
+  stage build cargo build --locked --release --benches
+  ((failed == 0)) || return 0
+  mkdir -p target/bench
+  kafka_home=$PWD/target/bench/kafka
+  start_services bench "Apache Kafka, S3 (LocalStack), Python" || return 0
+  read -ra arguments <<< "${AUTHSEAL_BENCH:-}"
+  stage bench cargo bench --locked --bench e2e -- run --brokers "127.0.0.1:$kafka_port" --s3 "$AUTHSEAL_TEST_S3" "${arguments[@]}"
+}
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 [[ $mode != hermetic && $mode != all ]] || hermetic
 [[ $mode != live && $mode != all ]] || live
 [[ $mode != idp ]] || idp
 [[ $mode != chaos ]] || chaos
+[[ $mode != bench ]] || bench
 
 printf '\n=== summary (%s, %ds, logs in %s)\n' "$mode" "$SECONDS" "$run"
 printf '%s\n' "${summary[@]}"
