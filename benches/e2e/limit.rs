@@ -50,7 +50,8 @@ pub fn batch(which: &Which) {
     // SAFETY: the consumer outlives its queue, which is given back below.
     let queue = unsafe { rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
     while count < goal {
-        // SAFETY: there is room for as many messages as are asked for; each that is filled in is read and destroyed once.
+        // SAFETY: there is room for as many messages as are asked for; each that is filled in is read, and destroyed
+        // once.
         unsafe {
             let filled = rd_kafka_consume_batch_queue(queue, 100, batch.as_mut_ptr(), batch.len());
             for message in batch.iter().take(usize::try_from(filled).unwrap_or(0)) {

@@ -44,7 +44,8 @@ fn table(run: &Run, measured: &[(&Contestant, &[Figure])]) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut out = format!(
         "{} events in {} partitions, {} interleaved rounds, medians, {cores} cores shared with Kafka and the store.\n\n\
-         | contestant | CPU µs an event (lowest to highest) | steady | to the limit | to authseal, all rules, S3 | events/s | peak MiB | stored MiB | what it does |\n\
+         | contestant | CPU µs an event (lowest to highest) | steady | to the limit | to authseal, all rules, S3 | events/s \
+         | peak MiB | stored MiB | what it does |\n\
          |---|---|---|---|---|---|---|---|---|\n",
         run.events,
         crate::topic::PARTITIONS,
@@ -81,16 +82,18 @@ fn plot(measured: &[(&Contestant, &[Figure])]) -> String {
     let most = measured.iter().map(|(_, f)| median(f, Figure::cpu_us)).fold(0.1, f64::max);
     let height = ROW * measured.len() as f64 + 44.0;
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" font-weight=\"bold\">CPU µs an event, user and system, less is better</text>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"{height}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"22\" font-weight=\"bold\">CPU µs an event, user and system, less is better</text>\n"
     );
     for (at, (contestant, figures)) in measured.iter().enumerate() {
         let (y, cpu) = (36.0 + ROW * at as f64, median(figures, Figure::cpu_us));
         let ours = contestant.name.starts_with("authseal");
         writeln!(
             out,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text><rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" \
-             fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{cpu:.2}</text>",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{cpu:.2}</text>",
             LEFT - 8.0,
             y + 15.0,
             contestant.name,

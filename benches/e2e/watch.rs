@@ -46,7 +46,8 @@ impl Figure {
 
     pub fn line(&self) -> String {
         format!(
-            "{:7.3} µs of CPU an event ({:.3} steady), {:9.0} events/s, {:6.0} MiB resident, {:7.1} MiB stored in {} objects",
+            "{:7.3} µs of CPU an event ({:.3} steady), {:9.0} events/s, {:6.0} MiB resident, \
+             {:7.1} MiB stored in {} objects",
             self.cpu_us(),
             self.steady_cpu_us(),
             self.rate(),
