@@ -185,7 +185,8 @@ async fn authseal(run: &Run, topic: &str, name: &str, rules: bool, s3: bool) -> 
     };
     let config = format!(
         "origin = \"bench.example/e2e\"\n[kafka]\nbrokers = \"{}\"\ngroup = \"{name}\"\n\
-         [[topics]]\nname = \"{topic}\"\nformat = \"avro\"\n[alerts]\ntopic = \"{alerts}\"\n[dead_letters]\ntopic = \"{letters}\"\n{rules}[seal]\n\
+         [[topics]]\nname = \"{topic}\"\nformat = \"avro\"\n[alerts]\ntopic = \"{alerts}\"\n\
+         [dead_letters]\ntopic = \"{letters}\"\n{rules}[seal]\n\
          key_file = \"{}\"\nmax_age = \"10s\"\n[store]\n{store}[http]\nlisten = \"127.0.0.1:0\"\n",
         run.brokers,
         key.display()

@@ -44,8 +44,8 @@ fn table(run: &Run, measured: &[(&Contestant, &[Figure])]) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut out = format!(
         "{} events in {} partitions, {} interleaved rounds, medians, {cores} cores shared with Kafka and the store.\n\n\
-         | contestant | CPU µs an event (lowest to highest) | steady | to the limit | to authseal, all rules, S3 | events/s \
-         | peak MiB | stored MiB | what it does |\n\
+         | contestant | CPU µs an event (lowest to highest) | steady | to the limit | to authseal, all rules, S3 \
+         | events/s | peak MiB | stored MiB | what it does |\n\
          |---|---|---|---|---|---|---|---|---|\n",
         run.events,
         crate::topic::PARTITIONS,
@@ -93,7 +93,8 @@ fn plot(measured: &[(&Contestant, &[Figure])]) -> String {
         writeln!(
             out,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{cpu:.2}</text>",
+             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" fill=\"{}\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{cpu:.2}</text>",
             LEFT - 8.0,
             y + 15.0,
             contestant.name,

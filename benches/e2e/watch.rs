@@ -62,7 +62,8 @@ impl Figure {
 pub enum Until<'a> {
     /// It ends by itself.
     Exit,
-    /// Its group has committed the end of the topic; then it is asked to end, after so long a time in which its CPU counts.
+    /// Its group has committed the end of the topic; then it is asked to end, after so long a time in which its CPU
+    /// counts.
     Committed(&'a Progress, Duration),
 }
 
