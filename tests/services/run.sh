@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and sums them up.
 #
-#   tests/services/run.sh [hermetic|live|idp|chaos|all] [CARGO-TEST-TARGET …]
+#   tests/services/run.sh [hermetic|live|idp|chaos|outages|all] [CARGO-TEST-TARGET …]
 #
 #   hermetic   fmt, clippy and every test that needs Rust alone
 #   live       starts a real Apache Kafka, LocalStack's S3 and Ceph's on loopback and runs, one at a time, the tests called
@@ -10,6 +10,7 @@
 #   idp        the same with Keycloak as an identity provider and a Kafka that believes its tokens: live_idp
 #   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_TEST_CHAOS_EVENTS (2000000) records while processes
 #              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
+#   outages    the long form of live_outages, with an optimised binary: a minute of each outage
 #   all        hermetic and live (default)
 #
 # Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
@@ -24,7 +25,7 @@ mode=${1:-all}
 [[ $# -eq 0 ]] || shift
 extra=("$@")
 case $mode in
-  hermetic | live | idp | chaos | all) ;;
+  hermetic | live | idp | chaos | outages | all) ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
 
@@ -387,12 +388,21 @@ chaos() {
   stage chaos cargo test --locked --test live_chaos -- --nocapture
 }
 
+outages() {
+  stage build cargo build --locked --release
+  ((failed == 0)) || return 0
+  start_services outages "Apache Kafka, S3 (LocalStack), Python" || return 0
+  export AUTHSEAL_TEST_BINARY=$CARGO_TARGET_DIR/release/authseal AUTHSEAL_TEST_OUTAGES=long
+  stage outages cargo test --locked --test live_outages -- --nocapture
+}
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 [[ $mode != hermetic && $mode != all ]] || hermetic
 [[ $mode != live && $mode != all ]] || live
 [[ $mode != idp ]] || idp
 [[ $mode != chaos ]] || chaos
+[[ $mode != outages ]] || outages
 
 printf '\n=== summary (%s, %ds, logs in %s)\n' "$mode" "$SECONDS" "$run"
 printf '%s\n' "${summary[@]}"
