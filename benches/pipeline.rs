@@ -25,7 +25,6 @@ use authseal::{
 };
 use bytes::Bytes;
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -223,7 +222,7 @@ fn options() -> Options {
         origin: "bench.example".into(),
         cluster: "main".into(),
         instance: "bench".into(),
-        topics: HashMap::from([("auth".to_string(), topic)]),
+        topics: [("auth".to_string(), topic)].into_iter().collect(),
         rules: ruleset(),
         limits: limits(),
         live: Live::default(),

@@ -22,7 +22,7 @@
 //! # Layers
 //!
 //! 1. **Vocabulary**, types that carry invariants: [`error`], [`digest`], [`position`], [`event`], [`record`],
-//!    [`retention`], [`health`], [`telemetry`].
+//!    [`retention`], [`topics`], [`health`], [`telemetry`].
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`keyfile`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`proof`],
 //!    [`decode`], [`detect`], [`sigma`].
@@ -102,4 +102,5 @@ pub mod store;
 pub mod store_info;
 pub mod telemetry;
 pub mod tlog;
+pub mod topics;
 pub mod web;

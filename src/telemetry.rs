@@ -57,6 +57,8 @@ metrics! {
         "Time since the newest segment of a chain was sealed, by topic and partition.";
     Gauge TIME_TO_LOSS = "authseal_time_to_loss_seconds",
         "How long until Kafka's retention overtakes the reader, by topic and partition.";
+    Gauge HELD_BACK = "authseal_held_back_seconds",
+        "How long an open transaction has held back the records behind it, by topic and partition.";
     Gauge SEALED_OFFSET = "authseal_sealed_offset",
         "The next offset to seal, by topic and partition.";
     Gauge DONE_OFFSET = "authseal_done_offset",

@@ -317,6 +317,23 @@ fn keys_that_others_can_read_and_keys_of_another_origin_are_refused() {
 const ROWS: &[(&str, &str, &str)] = &[
     ("auth.example.com/prod", "https://auth.example.com", "origin: must be without scheme"),
     ("auth.example.com/prod", "auth+x", "origin: must be 1 to 200 printable ASCII"),
+    (
+        "name = \"auth\"",
+        "name = \"^auth.*\"",
+        "topics.0.name: \"^auth.*\" is no topic name: topics that match are read with",
+    ),
+    ("name = \"auth\"", "name = \"auth\"\npattern = \"auth\"", "topics.0.pattern: name is set too"),
+    ("name = \"auth\"", "pattern = \"auth(\"", "topics.0.pattern: \"auth(\" is no regular expression"),
+    (
+        "name = \"auth\"",
+        "pattern = \"auth\"\nstart = \"end\"",
+        "topics.0.start: a topic that is found later would lose",
+    ),
+    (
+        "name = \"auth\"",
+        "pattern = \"auth\"\nformat = \"json\"\n[[topics]]\npattern = \"auth\"",
+        "topics.1.pattern: \"auth\" is listed twice",
+    ),
     ("[kafka]", "cluster = \"a/b\"\n[kafka]", "cluster: must be 1 to 249"),
     ("[kafka]", "instance = \"ä\"\n[kafka]", "instance: must be 1 to 64"),
     ("127.0.0.1:9092", "kafka", "kafka.brokers: \"kafka\" is not host:port"),
@@ -499,4 +516,32 @@ fn topics_may_stay_longer_than_others() {
     // what segments of all topics need stays as long as any of them
     assert_eq!(config.store.classes.longest().period.as_secs() / 86_400, 30);
     assert_eq!(good(&dir, MINIMAL, &[]).store.classes.of("auth").expires, None);
+}
+
+#[test]
+fn patterns_find_topics_that_are_not_named_and_never_our_own() {
+    let dir = folder();
+    let text = MINIMAL.replace(
+        "name = \"auth\"",
+        "pattern = \".*\\\\.login\"\nretention = \"long\"\nformat = \"json\"\n\
+         [[topics]]\npattern = \".*\"\nformat = \"json\"\n[[topics]]\nname = \"a.login\"",
+    );
+    let text = text
+        + "retention = { period = \"30d\", classes = { long = { period = \"7d\" } } }\n\
+        [rules]\nstate_topic = \"our.state\"\n[alerts]\ntopic = \"our.login\"\nshadow_topic = \"our.shadow\"\n";
+    let config = good(&dir, &text, &[]);
+    let by = config.by_topic(|topic| topic.name.clone());
+    assert_eq!(by.get("a.login").map(String::as_str), Some("a.login"), "a name comes before patterns");
+    assert_eq!(by.get("b.login").map(String::as_str), Some(".*\\.login"), "the first that matches");
+    assert_eq!(by.get("other").map(String::as_str), Some(".*"));
+    let finds = config.finds();
+    assert!(finds("b.login") && finds("other") && !finds("a.login") && config.reads("a.login"));
+    for own in ["our.login", "our.state", "our.shadow", "authseal.dead-letters", "__consumer_offsets"] {
+        assert!(!finds(own) && !config.reads(own), "{own}");
+    }
+    let days = |topic: &str| config.store.classes.of(topic).expires.map(|expires| expires.as_secs() / 86_400);
+    assert_eq!(["a.login", "b.login", "other"].map(days), [Some(30), Some(7), Some(30)]);
+    assert!(
+        config.to_json()["topics"][0]["pattern"] == ".*\\.login" && config.to_json()["topics"][0]["name"].is_null()
+    );
 }

@@ -1,10 +1,14 @@
-//! What authseal is built from: every crate comes from crates.io with a checksum, and under a licence that lets
-//! everybody use the binary. Advisories are not checked here: their database is not a crate, so a test cannot have it
-//! without the network. `cargo deny check advisories` or `cargo audit` does it where GitHub can be reached.
+//! What authseal is built from: every crate comes from crates.io with a checksum, under a licence that lets everybody
+//! use the binary, and in a version of which no advisory warns.
+//!
+//! The advisories are those of RustSec as of the day that stands in `tests/advisories/advisories.tsv`: a copy, so that
+//! the test needs no network. `tests/advisories/refresh.py` makes a newer one. Between two copies, `cargo audit` or
+//! `cargo deny check advisories` asks where GitHub can be reached.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
+use semver::{Version, VersionReq};
 use serde_json::Value;
-use std::{path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 /// Licences that ask for no more than to be named.
 const ALLOWED: [&str; 13] = [
@@ -25,6 +29,13 @@ const ALLOWED: [&str; 13] = [
 /// Crates under another one, with the reason why that is no trouble.
 const EXCEPTIONS: [(&str, &str, &str); 1] =
     [("smartstring", "MPL-2.0+", "of Rhai; its own files must stay open, and they are: we do not change them")];
+
+/// Advisories that we live with: id, the day on which that was decided, and why.
+const ACCEPTED: [(&str, &str, &str); 1] = [(
+    "RUSTSEC-2026-0249",
+    "2026-11-21",
+    "smartstring is unmaintained, no fault in it is known; Rhai 1.x holds its texts in it and has no release without",
+)];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -126,6 +137,71 @@ fn every_crate_is_under_a_licence_that_lets_everybody_use_it() {
     }
     assert!(faults.is_empty(), "{faults:#?}");
     assert_eq!(excused, EXCEPTIONS.map(|(name, ..)| name), "an exception that nobody needs");
+}
+
+/// What an advisory warns of: versions of a crate that meet none of the requirements.
+#[derive(Debug)]
+struct Advisory {
+    id: String,
+    kind: String,
+    good: Vec<VersionReq>,
+}
+
+impl Advisory {
+    /// A pre-release meets fewer requirements than RustSec thinks: it is rather named once too often.
+    fn warns_of(&self, version: &Version) -> bool {
+        !self.good.iter().any(|good| good.matches(version))
+    }
+}
+
+/// The advisories by crate, and the day of the copy.
+fn advisories() -> (BTreeMap<String, Vec<Advisory>>, String) {
+    let text = std::fs::read_to_string(root().join("tests/advisories/advisories.tsv")).unwrap();
+    let (head, lines) = text.split_once('\n').unwrap();
+    let day = head.split_once(" as of ").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    let mut all: BTreeMap<String, Vec<Advisory>> = BTreeMap::new();
+    for line in lines.lines() {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [id, package, kind, patched, unaffected] = parts[..] else { panic!("{line}") };
+        let requirements = patched.split(';').chain(unaffected.split(';')).filter(|text| !text.is_empty());
+        let good = requirements.map(|text| text.parse().unwrap_or_else(|e| panic!("{line}: {e}"))).collect();
+        all.entry(package.into()).or_default().push(Advisory { id: id.into(), kind: kind.into(), good });
+    }
+    (all, day)
+}
+
+#[test]
+fn advisories_warn_of_the_versions_that_they_mean() {
+    let (all, day) = advisories();
+    assert!(day.parse::<jiff::civil::Date>().is_ok() && all.values().map(Vec::len).sum::<usize>() > 1000, "{day}");
+    let warned = |package: &str, id: &str, version: &str| {
+        all[package].iter().find(|a| a.id == id).unwrap().warns_of(&version.parse().unwrap())
+    };
+    // patched = [">= 0.2.23"], unaffected = ["< 0.2.0"] or so: a range with both ends
+    assert!(warned("time", "RUSTSEC-2020-0071", "0.2.22") && !warned("time", "RUSTSEC-2020-0071", "0.3.0"));
+    // nothing is patched: every version
+    assert!(warned("rsa", "RUSTSEC-2023-0071", "0.9.6"));
+    assert!(warned("openssl", "RUSTSEC-2016-0001", "0.8.3") && !warned("openssl", "RUSTSEC-2016-0001", "0.10.0"));
+}
+
+#[test]
+fn no_advisory_warns_of_a_crate_that_we_use() {
+    let (all, day) = advisories();
+    let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let (mut faults, mut accepted) = (Vec::new(), Vec::new());
+    for package in lock["package"].as_array().unwrap() {
+        let text = |name: &str| package[name].as_str().unwrap();
+        let version = text("version").parse().unwrap();
+        for advisory in all.get(text("name")).into_iter().flatten().filter(|a| a.warns_of(&version)) {
+            match ACCEPTED.iter().find(|(id, ..)| *id == advisory.id) {
+                Some((id, ..)) => accepted.push(*id),
+                None => faults.push(format!("{} {version}: {} ({})", text("name"), advisory.id, advisory.kind)),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "as of {day}; read https://rustsec.org/advisories/ID.html: {faults:#?}");
+    assert_eq!(accepted, ACCEPTED.map(|(id, ..)| id), "an exception that nobody needs");
+    assert!(ACCEPTED.iter().all(|(_, decided, why)| decided.parse::<jiff::civil::Date>().is_ok() && !why.is_empty()));
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod log;
 mod secure;
 #[path = "live_kafka/takeover.rs"]
 mod takeover;
+#[path = "live_kafka/topics.rs"]
+mod topics;
 
 use kafka_contract::{Kafka, logs};
 use rdkafka::{

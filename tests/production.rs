@@ -252,7 +252,7 @@ async fn rules_that_count_less_than_there_is_are_named_while_others_read_a_part(
         assert!(instance.status.parts().values().all(Option::is_none), "it works all the same");
     }
     // the producer partitions by what the rule counts by: each process sees everything of its users
-    let by = [("auth".to_owned(), vec!["user".to_owned()])].into();
+    let by = [("auth".to_owned(), Some(vec!["user".to_owned()]))].into_iter().collect();
     world.live = Live { partitioned_by: by, ..Live::default() };
     let three = world.start("three");
     world.cluster.assign(&three.source, &[world.partition(0)]);

@@ -11,7 +11,7 @@ use std::{
 /// Modules by layer, lowest first: a lower one never imports a higher one. A module that is not listed here fails the
 /// test: put it where it belongs.
 const LAYERS: [(&str, &[&str]); 5] = [
-    ("vocabulary", &["digest", "error", "event", "health", "position", "record", "retention", "telemetry"]),
+    ("vocabulary", &["digest", "error", "event", "health", "position", "record", "retention", "telemetry", "topics"]),
     (
         "core",
         &[

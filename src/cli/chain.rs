@@ -69,7 +69,7 @@ struct Reset {
 pub fn main(args: Args) -> Result<u8, Failure> {
     let Command::Reset(args) = args.command;
     let config = Config::load(&args.config, &config::environment())?;
-    if !config.topics.iter().any(|topic| topic.name == args.topic) {
+    if !config.reads(&args.topic) {
         return Err(Failure::usage(format!(
             "--topic: {} is not among the topics of {}",
             args.topic,

@@ -3,6 +3,7 @@
 use super::{
     cost,
     exit::{self, Failure},
+    matching::Matching,
     print, print_json,
 };
 use crate::config::{self, Config};
@@ -25,7 +26,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the configuration; show it resolved (secrets redacted), what it would connect to, and what it costs
+    /// Check the configuration; show it resolved (secrets redacted), what it would connect to, and what it costs.
+    /// Connects to nothing, unless topics are read by a pattern: then Kafka is asked which ones match
     Check {
         /// The configuration
         #[arg(short, long, value_name = "FILE", default_value = config::DEFAULT_FILE, env = "AUTHSEAL_CONFIG")]
@@ -49,11 +51,18 @@ pub fn main(args: Args) -> Result<u8, Failure> {
         Err(problems) => Err(problems.into()),
         Ok(config) => {
             let estimate = cost::estimate(&config, &load);
+            let matching = Matching::of(&config);
             if json {
                 let cost = estimate.to_json(&load);
-                print_json(&json!({ "ok": true, "config": config.to_json(), "estimate": cost }))?;
+                let mut shown = json!({ "ok": true, "config": config.to_json(), "estimate": cost });
+                if let Some(matching) = matching {
+                    shown["matching"] = matching.to_json();
+                }
+                print_json(&shown)?;
             } else {
-                print(&format!("{}\n{}\n{}", shown(&config), connections(&config), estimate.to_text(&load)))?;
+                let matched = matching.map(|matching| matching.to_text()).unwrap_or_default();
+                let connections = connections(&config, &matched);
+                print(&format!("{}\n{connections}\n{}", shown(&config), estimate.to_text(&load)))?;
                 for warning in &config.warnings {
                     eprintln!("warning: {warning}");
                 }
@@ -88,14 +97,15 @@ fn flatten(path: &str, value: &Value, text: &mut String) {
     }
 }
 
-/// What the configuration would connect to.
-fn connections(config: &Config) -> String {
+/// What the configuration would connect to. `matched`: the topics that patterns match.
+fn connections(config: &Config, matched: &str) -> String {
     let topics: Vec<&str> = config.topics.iter().map(|topic| topic.name.as_str()).collect();
     let encrypted = if config.kafka.is_encrypted() { "encrypted" } else { "not encrypted" };
     let mut text = String::from("would connect to:\n");
     // writing to a string cannot fail
     let _ = writeln!(text, "  Kafka             {} ({encrypted}), group {}", config.kafka.brokers, config.kafka.group);
     let _ = writeln!(text, "  topics read       {}", topics.join(", "));
+    text.push_str(matched);
     let shadow = config.shadow_topic.as_ref().map(|topic| format!(", {topic}")).unwrap_or_default();
     let log = config.transparency_log.as_ref();
     let checkpoints = log.and_then(|log| log.checkpoint_topic.as_ref());

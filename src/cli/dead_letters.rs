@@ -249,7 +249,7 @@ impl Plan<'_> {
             None if position.chain.cluster != self.config.cluster => {
                 return Err(format!("it was read from the cluster {}, which is not this one", position.chain.cluster));
             }
-            None if !self.config.topics.iter().any(|topic| topic.name == replay.topic) => {
+            None if !self.config.reads(&replay.topic) => {
                 return Err(format!(
                     "{} is not among the topics that are read here: nobody would seal it",
                     replay.topic

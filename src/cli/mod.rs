@@ -15,6 +15,7 @@ pub mod keys;
 mod keys_log;
 mod letters_select;
 mod mapping;
+mod matching;
 mod proof_view;
 pub mod prove;
 mod reload;

@@ -27,13 +27,11 @@ use crate::{
     },
     remote::{Http, Remote},
     signing::{self, Sign},
-    source::kafka::{KafkaSettings, KafkaSource},
+    source::kafka::{KafkaSettings, KafkaSource, Wanted},
     store::{self, Store, StoreSpec, selftest},
+    topics::ByTopic,
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Records read again before the committed offset at most, to rebuild the state of the rules.
@@ -55,14 +53,15 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let (rules, files) = load_rules(&config)?;
     let roles = config.roles;
     let mut options = options(&config, rules)?;
-    let (rules, decode) = (options.rules.bundle().0, options.topics.len());
+    let (rules, decode) = (options.rules.bundle().0, config.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
     let properties = config.kafka.client_properties();
     let source = KafkaSource::connect(KafkaSettings {
         instance: config.kafka.instance_id.clone(),
         properties: properties.clone(),
         queue_bytes: config.kafka.queue_bytes,
-        ..KafkaSettings::new(&config.kafka.brokers, &config.kafka.group, config.topics.iter().map(|t| &t.name))
+        wanted: config.topics.iter().any(|t| t.pattern.is_some()).then(|| Wanted::new(config.finds())),
+        ..KafkaSettings::new(&config.kafka.brokers, &config.kafka.group, config.named_topics())
     })?;
     let publisher = KafkaPublisher::connect(PublisherSettings {
         brokers: config.kafka.brokers.clone(),
@@ -301,7 +300,7 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
             &random
         }
     };
-    let mut topics = HashMap::new();
+    let mut topics = ByTopic::default();
     for topic in &config.topics {
         let decoder = Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
         let begin = match topic.start {
@@ -309,10 +308,11 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
             Start::End => Begin::End,
             Start::At(time) => Begin::At(time),
         };
-        topics.insert(
-            topic.name.clone(),
-            Topic { decoder: Arc::new(decoder), gaps_expected: topic.gaps_expected, begin },
-        );
+        let read = Topic { decoder: Arc::new(decoder), gaps_expected: topic.gaps_expected, begin };
+        match &topic.pattern {
+            Some(pattern) => topics.insert_pattern(pattern.clone(), read),
+            None => topics.insert(topic.name.clone(), read),
+        }
     }
     let seal = &config.seal;
     Ok(Options {
@@ -347,16 +347,16 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
 
 /// How rules are run: what is opaque is read without being judged, so it is partitioned by nothing.
 fn live(config: &Config) -> Live {
-    let known = config.topics.iter().filter_map(|topic| match topic.spec.format {
-        Format::Opaque => Some((topic.name.clone(), Vec::new())),
+    let known = config.by_topic(|topic| match topic.spec.format {
+        Format::Opaque => Some(Vec::new()),
         _ if topic.partitioned_by.is_empty() => None,
-        _ => Some((topic.name.clone(), topic.partitioned_by.clone())),
+        _ => Some(topic.partitioned_by.clone()),
     });
     Live {
         roles: Roles { seal: config.roles.seal, detect: config.roles.detect },
         shadow: config.shadow_topic.is_some(),
         changes: None,
-        partitioned_by: known.collect(),
+        partitioned_by: known,
     }
 }
 

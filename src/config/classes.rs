@@ -5,11 +5,11 @@ use super::{
     settings::{ModeName, RetentionSettings, StoreKindName},
     units::Span,
 };
-use crate::retention::{LockMode, RetentionPolicy};
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
+use crate::{
+    retention::{LockMode, RetentionPolicy},
+    topics::{ByTopic, Pattern},
 };
+use std::{collections::BTreeMap, time::Duration};
 
 /// Unless something else is said.
 const PERIOD: Duration = Duration::from_secs(400 * 86_400);
@@ -29,7 +29,7 @@ pub struct Classes {
     /// Of topics that choose none.
     pub default: Class,
     /// Of topics that choose one.
-    pub topics: HashMap<String, Class>,
+    pub topics: ByTopic<Class>,
 }
 
 impl Classes {
@@ -44,8 +44,8 @@ impl Classes {
     }
 
     /// The locks of topics that differ from the default.
-    pub fn policies(&self) -> HashMap<String, RetentionPolicy> {
-        self.topics.iter().map(|(topic, class)| (topic.clone(), class.policy)).collect()
+    pub fn policies(&self) -> ByTopic<RetentionPolicy> {
+        self.topics.map(|class| class.policy)
     }
 }
 
@@ -76,22 +76,39 @@ pub(super) fn resolve(
     (default, named)
 }
 
+/// A topic's name, or its pattern, and the class that it chooses.
+pub(super) struct Choice {
+    pub name: Option<String>,
+    pub pattern: Option<String>,
+    pub class: Option<String>,
+}
+
 /// The class that each topic chooses.
 pub(super) fn of_topics(
-    choices: &[(String, Option<String>)],
+    choices: &[Choice],
     default: &Class,
     named: &BTreeMap<String, Class>,
     check: &mut Check<'_>,
 ) -> Classes {
-    let mut topics = HashMap::new();
-    for (place, (topic, choice)) in choices.iter().enumerate() {
-        let Some(choice) = choice else { continue };
-        match named.get(choice) {
-            Some(class) => drop(topics.insert(topic.clone(), class.clone())),
-            None => {
-                let message = format!("there is no [store.retention.classes.{choice}]");
-                check.wrong(&format!("topics.{place}.retention"), message);
-            }
+    let mut topics = ByTopic::default();
+    // where there are patterns, what chooses none must still not get the class of a pattern behind it
+    let patterns = choices.iter().any(|choice| choice.pattern.is_some());
+    for (place, choice) in choices.iter().enumerate() {
+        let class = match &choice.class {
+            Some(class) => named.get(class),
+            None if patterns => Some(default),
+            None => continue,
+        };
+        let (Some(class), name) = (class, choice.name.clone()) else {
+            let message = format!("there is no [store.retention.classes.{}]", choice.class.as_deref().unwrap_or(""));
+            check.wrong(&format!("topics.{place}.retention"), message);
+            continue;
+        };
+        // what is wrong with a pattern is told where it is
+        match (name, choice.pattern.as_deref().and_then(|text| Pattern::parse(text).ok())) {
+            (Some(name), _) => topics.insert(name, class.clone()),
+            (None, Some(pattern)) => topics.insert_pattern(pattern, class.clone()),
+            (None, None) => {}
         }
     }
     Classes { default: default.clone(), topics }

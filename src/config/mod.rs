@@ -33,7 +33,7 @@ pub use store::Store;
 pub use topics::{Start, Topic};
 pub use units::{parse as duration, show as show_duration};
 
-use crate::{note::Verifiers, segment::Codec};
+use crate::{note::Verifiers, segment::Codec, topics::ByTopic};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -68,7 +68,7 @@ pub struct Config {
     pub roles: Roles,
     /// How to reach Kafka.
     pub kafka: Kafka,
-    /// What to read; at least one, names unique.
+    /// What to read, by name or pattern; at least one, names and patterns unique.
     pub topics: Vec<Topic>,
     /// Topic of the alerts.
     pub alerts_topic: String,
@@ -160,6 +160,46 @@ impl Config {
         problems.extend(read.problems);
         resolve::resolve(file, &root, read.settings, problems)
             .map_err(|list| Problems::new(file.display().to_string(), list))
+    }
+
+    /// The topics to which authseal writes.
+    pub fn own_topics(&self) -> Vec<&str> {
+        let log = self.transparency_log.as_ref().and_then(|log| log.checkpoint_topic.as_deref());
+        let maybe = [self.shadow_topic.as_deref(), self.rules.state_topic.as_deref(), log];
+        [&*self.alerts_topic, &*self.dead_letters_topic].into_iter().chain(maybe.into_iter().flatten()).collect()
+    }
+
+    /// The topics that are read and named.
+    pub fn named_topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.iter().filter(|topic| topic.pattern.is_none()).map(|topic| &topic.name)
+    }
+
+    /// A value for each topic that is read.
+    pub fn by_topic<T>(&self, value: impl Fn(&Topic) -> T) -> ByTopic<T> {
+        let mut all = ByTopic::default();
+        for topic in &self.topics {
+            match &topic.pattern {
+                Some(pattern) => all.insert_pattern(pattern.clone(), value(topic)),
+                None => all.insert(topic.name.clone(), value(topic)),
+            }
+        }
+        all
+    }
+
+    /// Says of a topic that is not named whether a pattern is to find it. Never those that authseal writes to, which
+    /// would be judged, or grow by being read; and never Kafka's own, which begin with two underscores.
+    pub fn finds(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+        let all = self.by_topic(|_| ());
+        let own: BTreeSet<String> = self.own_topics().into_iter().map(str::to_owned).collect();
+        move |topic| {
+            let named = all.names().any(|name| name == topic);
+            !named && !own.contains(topic) && !topic.starts_with("__") && all.get(topic).is_some()
+        }
+    }
+
+    /// Whether a topic of this name is read: named, or found by a pattern.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().any(|t| t.pattern.is_none() && t.name == topic) || self.finds()(topic)
     }
 
     /// Everything, resolved, secrets redacted: what `authseal config check` shows.

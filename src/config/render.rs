@@ -62,9 +62,9 @@ pub(super) fn to_json(config: &Config) -> Value {
             "period": (config.store.retention.mode != crate::retention::LockMode::None)
                 .then(|| show(config.store.retention.period)),
             "disposed_after": config.store.classes.default.expires.map(show),
-            "topics": config.store.classes.topics.iter().map(|(topic, class)| {
+            "topics": topics_of(config).map(|(topic, class)| {
                 let class = json!({ "mode": class.policy.mode, "disposed_after": class.expires.map(show) });
-                (topic.clone(), class)
+                (topic, class)
             }).collect::<std::collections::BTreeMap<_, _>>(),
         },
         "http": { "listen": config.http },
@@ -82,6 +82,14 @@ pub(super) fn to_json(config: &Config) -> Value {
         "trusted": config.trusted.text().lines().collect::<Vec<_>>(),
         "warnings": config.warnings,
     })
+}
+
+/// Topics and patterns that are kept otherwise than the rest; a pattern as it was written.
+fn topics_of(config: &Config) -> impl Iterator<Item = (String, &super::Class)> {
+    let classes = &config.store.classes.topics;
+    let named = classes.names().filter_map(|name| Some((name.to_owned(), classes.get(name)?)));
+    let all = named.chain(classes.patterns().map(|(pattern, class)| (pattern.text().to_owned(), class)));
+    all.filter(|(_, class)| **class != config.store.classes.default)
 }
 
 /// Who is asked: name, key and URL of each.
@@ -118,7 +126,8 @@ fn topic(topic: &Topic) -> Value {
         Start::At(millis) => jiff::Timestamp::from_millisecond(millis).map_or(millis.to_string(), |t| t.to_string()),
     };
     json!({
-        "name": topic.name,
+        "name": topic.pattern.is_none().then_some(&topic.name),
+        "pattern": topic.pattern.as_ref().map(|pattern| pattern.text()),
         "format": format,
         "schemas": schemas,
         "source": topic.spec.source,

@@ -4,7 +4,7 @@
 use super::{
     Config, Roles, Rules, Seal,
     check::Check,
-    kafka, log,
+    classes, kafka, log,
     problem::Problem,
     secret::{Key32, Secret},
     settings::*,
@@ -65,9 +65,11 @@ pub(super) fn resolve(
         }
     }
     let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref(), checkpoints]);
-    let choices = settings.topics.iter();
-    let choices = choices.map(|topic| (topic.name.clone().unwrap_or_default(), topic.retention.clone()));
-    let choices: Vec<(String, Option<String>)> = choices.collect();
+    let choices = settings.topics.iter().map(|topic| {
+        let (name, pattern, class) = (topic.name.clone(), topic.pattern.clone(), topic.retention.clone());
+        classes::Choice { name, pattern, class }
+    });
+    let choices: Vec<classes::Choice> = choices.collect();
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);

@@ -56,6 +56,7 @@ pub(super) struct KafkaSettings {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TopicSettings {
     pub name: Option<String>,
+    pub pattern: Option<String>,
     pub format: Option<FormatName>,
     pub schema: Option<PathBuf>,
     pub schemas: Option<Schemas>,

@@ -27,7 +27,7 @@ pub struct Store {
 /// `topics`: each with the class that it chooses.
 pub(super) fn resolve(
     settings: StoreSettings,
-    topics: &[(String, Option<String>)],
+    topics: &[classes::Choice],
     heartbeat: Duration,
     check: &mut Check<'_>,
 ) -> Option<Store> {

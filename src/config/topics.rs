@@ -11,6 +11,7 @@ use crate::{
     decode::{Format, TopicSpec},
     event::Field,
     position::is_kafka_name,
+    topics::Pattern,
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -20,8 +21,10 @@ use std::{
 /// A topic to read.
 #[derive(Debug, Clone)]
 pub struct Topic {
-    /// Its name.
+    /// Its name; of topics that are found by a pattern, the pattern.
     pub name: String,
+    /// The pattern, if it is one: every topic that matches and is not named or found by one before.
+    pub pattern: Option<Pattern>,
     /// How its values are decoded.
     pub spec: TopicSpec,
     /// Whether offsets may be missing: transactions, compaction. Such gaps are `not_delivered`, others `unexplained`.
@@ -56,8 +59,9 @@ pub(super) fn resolve(settings: Vec<TopicSettings>, own: &OwnTopics<'_>, check: 
     for (place, settings) in settings.into_iter().enumerate() {
         let at = format!("topics.{place}");
         if let Some(topic) = topic(settings, &at, own, &mut schemas, check) {
-            if !seen.insert(topic.name.clone()) {
-                check.wrong(&format!("{at}.name"), format!("{:?} is listed twice", topic.name));
+            let setting = if topic.pattern.is_some() { "pattern" } else { "name" };
+            if !seen.insert((setting, topic.name.clone())) {
+                check.wrong(&format!("{at}.{setting}"), format!("{:?} is listed twice", topic.name));
             }
             topics.push(topic);
         }
@@ -76,18 +80,17 @@ fn topic(
     check: &mut Check<'_>,
 ) -> Option<Topic> {
     let setting = |name: &str| format!("{at}.{name}");
-    match &settings.name {
-        None => check.missing(&setting("name"), "the topic to read"),
-        Some(name) if !is_kafka_name(name) => {
-            check.wrong(&setting("name"), format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
-        }
-        Some(_) => {}
-    }
+    let pattern = pattern_of(&settings, at, check);
     if settings.format.is_none() {
         check.missing(&setting("format"), "one of avro, confluent, single-object, json, text, opaque");
     }
     let start = start_of(settings.start.as_deref(), &setting("start"), check);
-    let (name, format) = (settings.name.clone()?, settings.format?);
+    if start == Start::End && settings.pattern.is_some() {
+        let message = "a topic that is found later would lose what came before it was found: take it out, write a \
+                       moment, or name the topics for which it is meant";
+        check.wrong(&setting("start"), message);
+    }
+    let (name, format) = (settings.name.clone().or(settings.pattern.clone())?, settings.format?);
     if format == FormatName::Opaque {
         let unused = [
             ("source", settings.source.is_some()),
@@ -100,7 +103,7 @@ fn topic(
         for (name, _) in unused.iter().filter(|(_, set)| *set) {
             check.wrong(&setting(name), "has no effect on an opaque topic, which is sealed as it is: take it out");
         }
-    } else if own.0.contains(&Some(name.as_str())) {
+    } else if pattern.is_none() && own.0.contains(&Some(name.as_str())) {
         let message = "authseal writes to this topic itself: it can only be read as format = \"opaque\", \
                        or every alert would be judged again";
         check.wrong(&setting("format"), message);
@@ -122,7 +125,28 @@ fn topic(
         secret_fields: settings.secret_fields,
     };
     let gaps_expected = settings.gaps.unwrap_or(Gaps::None) == Gaps::Expected;
-    Some(Topic { name, spec, gaps_expected, start, partitioned_by })
+    Some(Topic { name, pattern, spec, gaps_expected, start, partitioned_by })
+}
+
+/// The pattern, if it is one. A topic has a name, or it has a pattern.
+fn pattern_of(settings: &TopicSettings, at: &str, check: &mut Check<'_>) -> Option<Pattern> {
+    let setting = format!("{at}.name");
+    match (&settings.name, &settings.pattern) {
+        (None, None) => check.missing(&setting, "the topic to read, or a pattern for several"),
+        (Some(_), Some(_)) => check.wrong(&format!("{at}.pattern"), "name is set too: keep one of them"),
+        (Some(name), None) if name.starts_with('^') => {
+            check.wrong(&setting, format!("{name:?} is no topic name: topics that match are read with pattern = …"));
+        }
+        (Some(name), None) if !is_kafka_name(name) => {
+            check.wrong(&setting, format!("{name:?} is no topic name: 1 to 249 of a-z A-Z 0-9 . _ -"));
+        }
+        (Some(_), None) => {}
+        (None, Some(text)) => match Pattern::parse(text) {
+            Ok(pattern) => return Some(pattern),
+            Err(error) => check.wrong(&format!("{at}.pattern"), error.to_string()),
+        },
+    }
+    None
 }
 
 fn start_of(text: Option<&str>, setting: &str, check: &mut Check<'_>) -> Start {

@@ -100,7 +100,7 @@ impl Stage {
             origin: ORIGIN.into(),
             cluster: "demo".into(),
             instance: "demo".into(),
-            topics,
+            topics: topics.into(),
             rules,
             limits: Limits { state_bytes: 256 << 20, lateness: Duration::from_secs(600) },
             live: Live::default(),

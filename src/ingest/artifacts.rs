@@ -32,7 +32,7 @@ impl InForce {
     pub fn of(options: &Options) -> Self {
         let (rules, bytes) = options.rules.bundle();
         let rules = (rules, Bytes::copy_from_slice(&bytes));
-        let files = options.topics.iter().flat_map(|(topic, t)| {
+        let files = options.topics.labelled().flat_map(|(topic, t)| {
             t.decoder.files().into_iter().map(move |f| artifact::File { path: format!("{topic}/{}", f.path), ..f })
         });
         let (decode, bytes) = artifact::bundle(files.collect());

@@ -32,14 +32,16 @@ struct Partial<'a> {
 pub(super) fn tell<'a>(options: &Options, lanes: impl Iterator<Item = &'a Lane>, status: &Status) {
     let mut shares: BTreeMap<&str, Share> = BTreeMap::new();
     for lane in lanes {
-        let Some((name, _)) = options.topics.get_key_value(&*lane.partition.topic) else { continue };
-        let share = shares.entry(name).or_default();
+        let share = shares.entry(&lane.partition.topic).or_default();
         share.here += 1;
         share.all = share.all.max(lane.broker.partitions.unwrap_or(0));
     }
     let counting: Vec<(&str, Vec<String>)> = options.rules.counting().collect();
-    let judged = options.topics.keys().filter(|topic| options.live.judges(topic)).count();
-    let by = |topic: &str| options.live.partitioned_by.get(topic).map(Vec::as_slice);
+    // a pattern may have found several topics, also such that others read
+    let patterned = shares.keys().any(|topic| !options.topics.names().any(|name| name == *topic));
+    let named = options.topics.names().filter(|topic| options.live.judges(topic)).count();
+    let judged = named + 2 * usize::from(patterned);
+    let by = |topic: &str| options.live.partition_fields(topic);
     let shares = shares.into_iter().filter(|(topic, _)| options.live.judges(topic)).collect();
     let partial = partial(&counting, shares, judged, by);
     for (rule, _) in &counting {

@@ -14,6 +14,7 @@ use super::{
     state::{Keeper, Loaded},
     status::{Notice, Status},
     switching::Switching,
+    topics::{self, Known},
 };
 use crate::{
     detect::{Detector, Finding},
@@ -72,6 +73,7 @@ pub(super) struct Engine {
     pub(super) figures: RuleFigures,
     pub(super) in_force: InForce,
     pub(super) checks: Checks,
+    pub(super) known: Known,
     source_fault: Option<Fault>,
     faulty: HashSet<TopicPartition>,
 }
@@ -110,6 +112,7 @@ pub async fn run(
         figures: RuleFigures::default(),
         in_force,
         checks: Checks::default(),
+        known: Known::default(),
         source_fault: None,
         faulty: HashSet::new(),
     };
@@ -234,7 +237,7 @@ impl Engine {
         };
         // the task that asked for the start may be slower than the source: what is dropped here is never told again
         if let Some(lane) = of.filter(|lane| matches!(lane.state, State::Opening)) {
-            return lane.ahead.push(event);
+            return lane.keep_ahead(event);
         }
         match event {
             SourceEvent::Assigned(assigned) => {
@@ -254,6 +257,7 @@ impl Engine {
             SourceEvent::OutOfRange { partition, epoch, log_start, end } => {
                 self.out_of_range(&partition, epoch, log_start, end);
             }
+            SourceEvent::Topics { found, gone } => self.topics_changed(&found, &gone),
             SourceEvent::Committed(kept) => {
                 for (partition, offset) in kept {
                     if let Some(lane) = self.lanes.get(&partition) {
@@ -283,7 +287,7 @@ impl Engine {
 
     /// Takes back what was said against the source. A lasting fault (a topic that is missing) is not over because
     /// another topic delivers.
-    fn source_recovered(&mut self, wholly: bool) {
+    pub(super) fn source_recovered(&mut self, wholly: bool) {
         if self.source_fault == Some(Fault::Passing) || (wholly && self.source_fault.is_some()) {
             self.source_fault = None;
             self.status.ok("source");
@@ -308,7 +312,9 @@ impl Engine {
                 }
                 let chain = Arc::new(place.tail.chain.clone());
                 let opened = lane.open(chain, place.tail.head.take(), &place.start, place.read_from);
-                lane.heard(std::mem::take(&mut place.broker));
+                let broker = std::mem::take(&mut place.broker);
+                self.known.heard(&partition, &broker);
+                lane.heard(broker);
                 match opened {
                     Ok(()) => {
                         self.detector.watch(&lane.chain, (self.clock)());
@@ -331,7 +337,7 @@ impl Engine {
             Told::Started { result: Ok(epoch), .. } => {
                 lane.state = State::Active { epoch };
                 // those of epochs before are stale
-                std::mem::take(&mut lane.ahead).into_iter().for_each(|event| self.event(event));
+                lane.take_ahead().into_iter().for_each(|event| self.event(event));
             }
             Told::Started { result: Err(error), .. } => self.stop(&partition, error),
             Told::Sealed { broker, outcome, .. } => {
@@ -347,7 +353,7 @@ impl Engine {
     pub(super) fn restart(&mut self, partition: &TopicPartition) {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         lane.state = State::Opening;
-        lane.ahead.clear();
+        drop(lane.take_ahead());
         lane.end = None;
         let (from, generation) = (lane.read_next(), lane.generation);
         let (control, tell, partition) = (self.control.clone(), self.tell.clone(), partition.clone());
@@ -374,6 +380,7 @@ impl Engine {
         self.detector.forget(&lane.chain);
         self.status.remove(&format!("partition:{partition}"));
         self.status.remove(&format!("source:{partition}"));
+        self.status.remove(&topics::transaction_part(partition));
         self.status.tell(&Notice::Revoked { partition });
     }
 

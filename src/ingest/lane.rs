@@ -49,7 +49,9 @@ pub struct Lane {
     /// The newest segment in the store.
     pub head: Option<Head>,
     /// What came of a new epoch before its start was answered: taken when the answer is there.
-    pub ahead: Vec<SourceEvent>,
+    ahead: Vec<SourceEvent>,
+    /// Bytes of its records.
+    ahead_bytes: usize,
     /// Leaves not yet on their way.
     pub builder: SegmentBuilder,
     /// When the first of them arrived.
@@ -72,6 +74,8 @@ pub struct Lane {
     pub broker: Broker,
     /// When the broker's log began where: how fast retention comes after us.
     starts: VecDeque<(Instant, i64)>,
+    /// The last stable offset behind which the broker has records, and since when it has stood there.
+    held_back: Option<(i64, Instant)>,
     /// The last stable offset, when everything up to it was delivered.
     pub end: Option<i64>,
     /// Timestamp of the last record read.
@@ -117,6 +121,7 @@ impl Lane {
             topic,
             state: State::Opening,
             ahead: Vec::new(),
+            ahead_bytes: 0,
             head: None,
             builder: SegmentBuilder::new(0, options.codec, options.level),
             first_at: None,
@@ -129,6 +134,7 @@ impl Lane {
             finding_held: None,
             broker: Broker::default(),
             starts: VecDeque::new(),
+            held_back: None,
             end: None,
             record_time: None,
             found_committed: None,
@@ -198,7 +204,21 @@ impl Lane {
 
     /// Bytes of memory held, those of the segment under way included.
     pub fn memory(&self) -> usize {
-        self.builder.memory_bytes() + self.under_way.unwrap_or(0)
+        self.builder.memory_bytes() + self.under_way.unwrap_or(0) + self.ahead_bytes
+    }
+
+    /// Keeps what came of a new epoch before its start was answered.
+    pub fn keep_ahead(&mut self, event: SourceEvent) {
+        if let SourceEvent::Batch(batch) = &event {
+            self.ahead_bytes += batch.records.iter().map(|r| r.size() + size_of::<RawRecord>()).sum::<usize>();
+        }
+        self.ahead.push(event);
+    }
+
+    /// Takes it out.
+    pub fn take_ahead(&mut self) -> Vec<SourceEvent> {
+        self.ahead_bytes = 0;
+        std::mem::take(&mut self.ahead)
     }
 
     /// Appends a gap.
@@ -320,7 +340,17 @@ impl Lane {
             }
             self.starts.push_back((Instant::now(), log_start));
         }
+        // what the broker did not say changes nothing: a question may go unanswered
+        if let (Some(stable), Some(end)) = (broker.last_stable, broker.high_watermark) {
+            let known = self.held_back.filter(|(at, _)| *at == stable);
+            self.held_back = (stable < end).then(|| known.unwrap_or((stable, Instant::now())));
+        }
         self.broker = broker;
+    }
+
+    /// For how long an open transaction has held back the records behind it.
+    pub fn held_back(&self, now: Instant) -> Duration {
+        self.held_back.map_or(Duration::ZERO, |(_, since)| now.duration_since(since))
     }
 
     /// How long until the broker's retention overtakes what is sealed, at the pace of the last hour; `None` while the

@@ -23,6 +23,7 @@ mod state;
 pub mod status;
 mod switching;
 pub mod tail;
+mod topics;
 
 pub use closing::Summary;
 pub use engine::run;

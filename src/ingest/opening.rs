@@ -10,6 +10,7 @@ use super::{
     seal::Sealer,
     state::{self, Keeping, Loaded},
     tail::{self, Tail},
+    topics,
 };
 use crate::{
     error::{Error, Result},
@@ -37,7 +38,7 @@ impl Engine {
     /// Looks up the place of a partition. `state` is what the rules know of it, if that was read since it was assigned.
     pub(super) fn open_lane(&mut self, assigned: Assigned, state: Option<Arc<Loaded>>) {
         let partition = assigned.partition;
-        let Some(topic) = self.options.topics.get(&*partition.topic).cloned() else {
+        let Some(topic) = self.options.topics.get(&partition.topic).cloned() else {
             let error = Error::bug(format!("partition {partition} was assigned, but its topic is not configured"));
             return self.status.fail("source", error.to_string());
         };
@@ -56,6 +57,8 @@ impl Engine {
             chain: chain.clone(),
             committed: assigned.committed,
             begin: topic.begin,
+            seen: self.known.partitions(&partition.topic),
+            gaps_expected: topic.gaps_expected,
             horizon: match &self.options.state {
                 Some(keeping) => self.options.rules.replay(keeping.horizon, self.options.limits.lateness),
                 None => self.options.rules.horizon(),
@@ -92,6 +95,9 @@ struct Lookup {
     chain: ChainId,
     committed: Option<Commit>,
     begin: Begin,
+    /// How many partitions the topic had when this process first saw it.
+    seen: Option<i64>,
+    gaps_expected: bool,
     horizon: Duration,
     keeping: Option<Keeping>,
     state: Option<Arc<Loaded>>,
@@ -125,6 +131,9 @@ impl Lookup {
         let hint = note.filter(|n| n.incarnation == self.chain.incarnation).map(|n| n.sequence);
         let tail = tail::find(&*sealer.store, &sealer.verifiers, &sealer.origin, self.chain.clone(), hint).await?;
         let broker = self.control.broker(&self.partition).await?;
+        if !self.gaps_expected {
+            topics::refuse_compacted(&*self.control, &self.partition.topic).await?;
+        }
         let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
         let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
@@ -157,9 +166,23 @@ impl Lookup {
     async fn begin_at(&self) -> Result<i64> {
         match self.begin {
             Begin::LogStart => Ok(0),
+            _ if self.was_added().await? => Ok(0),
             Begin::End => Ok(i64::MAX),
             Begin::At(time) => Ok(self.control.offset_at(&self.partition, time).await?.unwrap_or(i64::MAX)),
         }
+    }
+
+    /// Whether the partition was added while its topic was read. Who only judges knows no more than what it has seen.
+    async fn was_added(&self) -> Result<bool> {
+        let number = i64::from(self.partition.partition);
+        if self.seen.is_some_and(|seen| number >= seen) {
+            return Ok(true);
+        }
+        let at_first = match self.seals && number > 0 {
+            true => topics::partitions_at_first(&self.sealer, &self.chain).await?,
+            false => None,
+        };
+        Ok(at_first.is_some_and(|count| number >= count))
     }
 
     /// Goes back as far as the rules need for their state. A topic that cannot say is read from where the work begins;

@@ -11,8 +11,9 @@ use crate::{
     signing::Sign,
     source::Source,
     store::Store,
+    topics::ByTopic,
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 pub use crate::retention::RetentionPolicy;
 
@@ -65,7 +66,7 @@ pub struct SealOptions {
     /// Segments sealed at the same time.
     pub parallel: usize,
     /// Topics whose segments are locked otherwise than the rest.
-    pub classes: HashMap<String, RetentionPolicy>,
+    pub classes: ByTopic<RetentionPolicy>,
 }
 
 impl Default for SealOptions {
@@ -80,7 +81,7 @@ impl Default for SealOptions {
             level: 1,
             memory: 256 << 20,
             parallel: 8,
-            classes: HashMap::new(),
+            classes: ByTopic::default(),
         }
     }
 }
@@ -109,14 +110,20 @@ pub struct Live {
     pub shadow: bool,
     /// Rules that are to come into force under way. They must not look back further than what a restart reads again.
     pub changes: Option<Changes>,
-    /// By which fields topics are partitioned, where that is known. None at all: no record of the topic is judged.
-    pub partitioned_by: HashMap<String, Vec<String>>,
+    /// By which fields topics are partitioned; `None` where that is not known. No field at all: no record of the topic
+    /// is judged.
+    pub partitioned_by: ByTopic<Option<Vec<String>>>,
 }
 
 impl Live {
+    /// The fields by which a topic is partitioned, where that is known.
+    pub fn partition_fields(&self, topic: &str) -> Option<&[String]> {
+        self.partitioned_by.get(topic)?.as_deref()
+    }
+
     /// Whether records of a topic are judged.
     pub fn judges(&self, topic: &str) -> bool {
-        self.partitioned_by.get(topic).is_none_or(|fields| !fields.is_empty())
+        self.partition_fields(topic).is_none_or(|fields| !fields.is_empty())
     }
 }
 
@@ -129,8 +136,8 @@ pub struct Options {
     pub cluster: String,
     /// Configured name of this instance.
     pub instance: String,
-    /// Topics by name.
-    pub topics: HashMap<String, Topic>,
+    /// Topics by name or pattern.
+    pub topics: ByTopic<Topic>,
     /// Rules in force.
     pub rules: Arc<RuleSet>,
     /// Bounds of the detector.

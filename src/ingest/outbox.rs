@@ -3,7 +3,7 @@
 use super::status::Status;
 use crate::{
     detect::ocsf,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     position::TopicPartition,
     publish::{Outgoing, Publisher, Stream, dead_letter},
     telemetry,
@@ -127,13 +127,15 @@ impl Outbox {
         }
     }
 
-    /// A passing fault is tried again as it is; what will never be taken is trimmed, step by step, and says so.
-    /// Nothing is dropped: what is refused even so is tried again, now and then, until somebody has mended the topic.
+    /// A passing fault is tried again as it is; what is itself refused (too large) is trimmed, step by step, and says
+    /// so. Nothing is dropped: what is refused even so is tried again, now and then, until somebody has mended the
+    /// topic. Where the topic is missing or forbidden, a smaller message would fare no better: it goes whole, once it
+    /// can.
     fn again(&mut self, mut waiting: Waiting, error: &Error) {
         if error.is_retry() {
             return self.send(waiting, AGAIN);
         }
-        match trimmed(&waiting.message) {
+        match trimmed(&waiting.message).filter(|_| error.kind() == Kind::Data) {
             Some(smaller) => {
                 waiting.message = smaller;
                 self.send(waiting, Duration::ZERO);

@@ -122,6 +122,7 @@ pub(super) fn tell(engine: &mut Engine) {
         let mut status = lane_status(lane, engine.unacknowledged(lane), engine.detector.deferred(&lane.chain));
         status.unacknowledged = engine.outbox.lowest(&lane.partition);
         gauges(lane, &status, engine.now());
+        super::topics::tell_held_back(lane, &engine.status);
         lanes.insert(lane.partition.clone(), status);
     }
     for (stream, messages) in engine.outbox.by_stream() {

@@ -73,6 +73,13 @@ pub enum SourceEvent {
         /// The one after the last. Where the log was cut off and has grown again: where it was cut off.
         end: i64,
     },
+    /// Topics that are read because their names match were found, or are there no longer.
+    Topics {
+        /// Read from now on.
+        found: Vec<String>,
+        /// No longer read: they do not exist any more.
+        gone: Vec<String>,
+    },
     /// The group keeps these offsets: whoever gets these partitions next begins there or later.
     Committed(Vec<(TopicPartition, i64)>),
     /// Something went wrong. The source goes on by itself where the error is `Kind::Retry`.
@@ -111,6 +118,11 @@ pub trait SourceControl: Send + Sync {
     async fn offset_at(&self, partition: &TopicPartition, timestamp: i64) -> Result<Option<i64>>;
     /// What the broker says of a partition now.
     async fn broker(&self, partition: &TopicPartition) -> Result<Broker>;
+    /// Whether the broker keeps only the last record of each key of a topic; `None` if it does not say.
+    async fn is_compacted(&self, topic: &str) -> Result<Option<bool>> {
+        let _ = topic;
+        Ok(None)
+    }
     /// Leaves the group; `next` returns `None` afterwards.
     async fn close(&self);
 }

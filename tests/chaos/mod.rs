@@ -1,5 +1,7 @@
 //! What the chaos test does to authseal: a broker of its own that is killed and restarted, and a gate before the store
-//! that cuts every connection or lets nothing through.
+//! that cuts every connection, lets nothing through, or is slow.
+
+#![allow(dead_code)] // each test binary compiles this for itself and uses a part of it
 
 use std::{
     io::{Read, Write},
@@ -9,7 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -96,6 +98,8 @@ pub struct Gate {
 struct State {
     is_shut: AtomicBool,
     is_frozen: AtomicBool,
+    /// Milliseconds that an answer is held back.
+    slowness: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -113,10 +117,10 @@ impl Gate {
                     continue; // dropped: the client sees a reset
                 }
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
-                for (from, to) in [(&client, &server), (&server, &client)] {
+                for (from, to, answers) in [(&client, &server, false), (&server, &client, true)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let shared = shared.clone();
-                    std::thread::spawn(move || pass(from, to, &shared));
+                    std::thread::spawn(move || pass(from, to, answers, &shared));
                 }
                 let mut open = shared.open.lock().unwrap();
                 open.retain(|stream| stream.peer_addr().is_ok());
@@ -144,14 +148,20 @@ impl Gate {
         self.state.is_frozen.store(true, Ordering::SeqCst);
     }
 
-    /// Undoes both.
+    /// Holds back every answer for so long.
+    pub fn slow(&self, by: Duration) {
+        self.state.slowness.store(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Undoes all of it.
     pub fn open(&self) {
+        self.slow(Duration::ZERO);
         self.state.is_shut.store(false, Ordering::SeqCst);
         self.state.is_frozen.store(false, Ordering::SeqCst);
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn pass(mut from: TcpStream, mut to: TcpStream, answers: bool, state: &State) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
         let read = match from.read(&mut bytes) {
@@ -160,6 +170,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
         };
         while state.is_frozen.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(20));
+        }
+        if answers {
+            std::thread::sleep(Duration::from_millis(state.slowness.load(Ordering::SeqCst)));
         }
         if to.write_all(&bytes[..read]).is_err() {
             break;

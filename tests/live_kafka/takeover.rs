@@ -173,3 +173,36 @@ async fn the_group_protocol_of_kip_848_works() {
     let records = read_from(&kafka, &mut source, &[(0, 0), (1, 50)]).await;
     assert_eq!((records[&0].len(), records[&1].len()), (100, 50));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_static_member_that_comes_back_moves_no_partition() {
+    let Some((_, kafka)) = live(2, "cooperative-sticky").await else { return };
+    let connect = |name: &str| {
+        let mut settings = kafka.settings();
+        settings.instance = Some(name.into());
+        KafkaSource::connect(settings).unwrap()
+    };
+    let mut one = connect("one");
+    assigned(&mut one, 2).await;
+    let mut two = connect("two");
+    let first = assigned(&mut two, 1).await;
+    loop {
+        if let SourceEvent::Revoked(given) = next(&mut one).await {
+            assert_eq!(given, [first[0].partition.clone()], "one partition moves to the new member");
+            break;
+        }
+    }
+    // within the session: the group does not notice
+    two.control().close().await;
+    drop(two);
+    let mut two = connect("two");
+    assert_eq!(assigned(&mut two, 1).await, first);
+    while let Ok(event) = tokio::time::timeout(Duration::from_secs(1), one.next()).await {
+        let quiet = match &event {
+            Some(SourceEvent::Failed { error, .. }) => error.is_retry(),
+            Some(SourceEvent::Assigned(_) | SourceEvent::Revoked(_)) | None => false,
+            Some(_) => true,
+        };
+        assert!(quiet, "the other member is not disturbed: {event:?}");
+    }
+}

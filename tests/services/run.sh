@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and sums them up.
 #
-#   tests/services/run.sh [hermetic|live|idp|chaos|bench|all] [CARGO-TEST-TARGET …]
+#   tests/services/run.sh [hermetic|live|idp|chaos|outages|bench|all] [CARGO-TEST-TARGET …]
 #
 #   hermetic   fmt, clippy and every test that needs Rust alone
 #   live       starts a real Apache Kafka, LocalStack's S3 and Ceph's on loopback and runs, one at a time, the tests called
@@ -10,6 +10,7 @@
 #   idp        the same with Keycloak as an identity provider and a Kafka that believes its tokens: live_idp
 #   chaos      the long form of live_chaos, with an optimised binary: AUTHSEAL_TEST_CHAOS_EVENTS (2000000) records while processes
 #              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
+#   outages    the long form of live_outages, with an optimised binary: a minute of each outage
 #   bench      end to end against peers: benches/e2e, to which AUTHSEAL_BENCH gives arguments (--events 1000000 --only authseal)
 #   all        hermetic and live (default)
 #
@@ -25,7 +26,7 @@ mode=${1:-all}
 [[ $# -eq 0 ]] || shift
 extra=("$@")
 case $mode in
-  hermetic | live | idp | chaos | bench | all) ;;
+  hermetic | live | idp | chaos | outages | bench | all) ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
 
@@ -406,7 +407,7 @@ chaos() {
 
 # The topics take minutes to fill: unlike a test's, the broker's data stays, in target/bench.
 bench() {
-  local begun=$SECONDS arguments
+  local arguments
   stage build cargo build --locked --release --benches
   ((failed == 0)) || return 0
   mkdir -p target/bench
@@ -416,12 +417,21 @@ bench() {
   stage bench cargo bench --locked --bench e2e -- run --brokers "127.0.0.1:$kafka_port" --s3 "$AUTHSEAL_TEST_S3" "${arguments[@]}"
 }
 
+outages() {
+  stage build cargo build --locked --release
+  ((failed == 0)) || return 0
+  start_services outages "Apache Kafka, S3 (LocalStack), Python" || return 0
+  export AUTHSEAL_TEST_BINARY=$CARGO_TARGET_DIR/release/authseal AUTHSEAL_TEST_OUTAGES=long
+  stage outages cargo test --locked --test live_outages -- --nocapture
+}
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 [[ $mode != hermetic && $mode != all ]] || hermetic
 [[ $mode != live && $mode != all ]] || live
 [[ $mode != idp ]] || idp
 [[ $mode != chaos ]] || chaos
+[[ $mode != outages ]] || outages
 [[ $mode != bench ]] || bench
 
 printf '\n=== summary (%s, %ds, logs in %s)\n' "$mode" "$SECONDS" "$run"

@@ -26,7 +26,7 @@ use authseal::{
     store::{Store, memory::MemoryStore},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     future::pending,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -99,6 +99,8 @@ pub struct World {
     pub rules: Arc<RuleSet>,
     pub began: tokio::time::Instant,
     pub gaps_expected: bool,
+    /// Where chains begin.
+    pub begin: Begin,
     pub seal: SealOptions,
     pub outbox: usize,
     pub live: Live,
@@ -128,6 +130,7 @@ impl World {
             rules: usual_rules(),
             began: tokio::time::Instant::now(),
             gaps_expected: false,
+            begin: Begin::LogStart,
             seal: SealOptions {
                 max_records: 20,
                 max_age: Duration::from_secs(2),
@@ -177,12 +180,12 @@ impl World {
             secret_fields: Vec::new(),
         };
         let decoder = Arc::new(Decoder::new(spec, &[1; 32]).unwrap());
-        let topic = Topic { decoder, gaps_expected: self.gaps_expected, begin: Begin::LogStart };
+        let topic = Topic { decoder, gaps_expected: self.gaps_expected, begin: self.begin };
         Options {
             origin: ORIGIN.into(),
             cluster: "main".into(),
             instance: name.into(),
-            topics: HashMap::from([(TOPIC.to_string(), topic)]),
+            topics: [(TOPIC.to_string(), topic)].into_iter().collect(),
             rules: self.rules.clone(),
             limits: Limits { state_bytes: 64 << 20, lateness: Duration::from_secs(600) },
             live: self.live.clone(),

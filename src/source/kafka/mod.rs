@@ -18,6 +18,7 @@
 pub(crate) mod context;
 pub(crate) mod faults;
 pub(crate) mod ffi;
+mod found;
 pub(crate) mod oauth;
 mod partitions;
 mod poller;
@@ -26,8 +27,11 @@ mod query;
 mod queue;
 pub mod topic;
 
+pub use found::Wanted;
+
 use self::{
     context::{Context, lock},
+    found::Found,
     oauth::Tokens,
     poller::{Command, Poller},
     properties::{CONSUMER, Properties, Scrubber, configure, creation_error, shown},
@@ -66,6 +70,8 @@ pub struct KafkaSettings {
     pub group: String,
     /// Topics to read.
     pub topics: Vec<String>,
+    /// Topics to read besides, among those that exist or will.
+    pub wanted: Option<Wanted>,
     /// `group.instance.id`, for static membership: the same after a restart, another one for each process.
     pub instance: Option<String>,
     /// Any other property of librdkafka: TLS, SASL, timeouts, fetch sizes.
@@ -88,6 +94,7 @@ impl KafkaSettings {
             brokers: brokers.into(),
             group: group.into(),
             topics: topics.into_iter().map(Into::into).collect(),
+            wanted: None,
             instance: None,
             properties: Properties::new(),
             queue_bytes: Self::QUEUE_BYTES,
@@ -98,7 +105,7 @@ impl KafkaSettings {
         if self.group.trim().is_empty() {
             return Err(Error::config("the consumer group has no name: set `group`"));
         }
-        if self.topics.is_empty() {
+        if self.topics.is_empty() && self.wanted.is_none() {
             return Err(Error::config("there are no topics to read: name at least one"));
         }
         match self.topics.iter().find(|topic| !is_kafka_name(topic)) {
@@ -122,6 +129,7 @@ impl fmt::Debug for KafkaSettings {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("topics", &self.topics)
+            .field("wanted", &self.wanted)
             .field("instance", &self.instance)
             .field("properties", &shown(&self.properties))
             .field("queue_bytes", &self.queue_bytes)
@@ -165,8 +173,8 @@ impl KafkaSource {
         let consumer: Consumer = config
             .create_with_context(Context::new(scrubber.clone(), Tokens::of(&settings.properties)?))
             .map_err(|error| creation_error(error, &scrubber))?;
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(|e| Error::config(format!("the topics cannot be subscribed to: {e}")))?;
+        let found = Found::new(settings.topics, settings.wanted, &settings.properties);
+        query::subscribe(&consumer, &found.topics())?;
 
         let consumer = Arc::new(consumer);
         let events = Arc::new(EventQueue::new(settings.queue_bytes.max(1), Self::BATCHES));
@@ -181,7 +189,7 @@ impl KafkaSource {
             epochs: epochs.clone(),
         };
         let ended_by = End { events: events.clone(), done };
-        let poller = Poller::new(consumer, events, (commands, received), epochs)?;
+        let poller = Poller::new(consumer, events, (commands, received), epochs, found)?;
         thread::Builder::new()
             .name("authseal-kafka".into())
             .spawn(move || {
@@ -336,6 +344,11 @@ impl SourceControl for Control {
         let partition = partition.clone();
         let broker = self.query(move |consumer| query::broker(consumer, &partition)).await?;
         Ok(Broker { leader_epoch: epoch, ..broker })
+    }
+
+    async fn is_compacted(&self, topic: &str) -> Result<Option<bool>> {
+        let topic = topic.to_owned();
+        self.query(move |consumer| query::is_compacted(consumer, &topic, query::TIMEOUT)).await
     }
 
     async fn close(&self) {

@@ -9,6 +9,7 @@ use super::{
     context::{Note, lock},
     faults::{self, Limiter, is_rebalance},
     ffi::{self, Buffer, DataQueue, admin::Asker},
+    found::Found,
     partitions::{Partition, Partitions, State},
     query::Committed,
     queue::EventQueue,
@@ -40,6 +41,8 @@ pub enum Command {
     Committed { asked: Vec<(TopicPartition, u64)>, answer: Result<Committed> },
     /// The answer to which offsets the broker has, for a partition whose own was out of range.
     Range { partition: TopicPartition, epoch: u64, answer: Result<(i64, i64)> },
+    /// The answer to which topics there are.
+    Topics(Result<Vec<String>>),
     /// Leave the group and end.
     Close,
 }
@@ -55,7 +58,7 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// How long to wait for room when there is none.
 const FULL: Duration = Duration::from_millis(5);
 /// How long to wait before something that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+pub const AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of the poll thread.
 pub struct Poller {
@@ -69,6 +72,7 @@ pub struct Poller {
     commands: mpsc::Receiver<Command>,
     epochs: Arc<Mutex<LeaderEpochs>>,
     partitions: Partitions,
+    found: Found,
     counter: u64,
     limiter: Limiter,
     buffer: Buffer,
@@ -84,6 +88,7 @@ impl Poller {
         events: Arc<EventQueue>,
         (own, commands): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
         epochs: Arc<Mutex<LeaderEpochs>>,
+        found: Found,
     ) -> Result<Self> {
         let data = Arc::new(DataQueue::new(consumer.clone())?);
         consumer.context().deliver_to(Arc::downgrade(&data));
@@ -97,6 +102,7 @@ impl Poller {
             commands,
             epochs,
             partitions: Partitions::default(),
+            found,
             counter: 0,
             limiter: Limiter::default(),
             buffer: Buffer::new(BATCH),
@@ -132,6 +138,7 @@ impl Poller {
                 Ok(Command::Commit(commits)) => self.commit(&commits),
                 Ok(Command::Committed { asked, answer }) => self.committed(&asked, answer),
                 Ok(Command::Range { partition, epoch, answer }) => self.ranged(&partition, epoch, answer),
+                Ok(Command::Topics(answer)) => self.topics(answer),
                 Ok(Command::Close) | Err(mpsc::TryRecvError::Disconnected) => return false,
                 Err(mpsc::TryRecvError::Empty) => return true,
             }

@@ -47,6 +47,47 @@ pub fn committed(consumer: &Consumer, partitions: &[TopicPartition]) -> Result<C
     Ok(found)
 }
 
+/// Reads these topics from now on, instead of those before.
+pub fn subscribe(consumer: &Consumer, topics: &[&str]) -> Result<()> {
+    if topics.is_empty() {
+        // librdkafka takes no empty list
+        consumer.unsubscribe();
+        return Ok(());
+    }
+    consumer.subscribe(topics).map_err(|e| Error::config(format!("the topics cannot be subscribed to: {e}")))
+}
+
+/// The names of all topics that we may see.
+pub fn topics(consumer: &Consumer, timeout: Duration) -> Result<Vec<String>> {
+    let metadata = consumer
+        .fetch_metadata(None, timeout)
+        .map_err(|e| error(e.rdkafka_error_code().map_or(-1, |code| code as i32), ""))?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+/// Whether a topic keeps only the last record of each key; `None` where we may not ask, or the broker cannot say.
+pub fn is_compacted(consumer: &Arc<Consumer>, topic: &str, timeout: Duration) -> Result<Option<bool>> {
+    let answer = Asker::new(consumer.clone())?.topic_config(topic, "cleanup.policy", timeout);
+    match answer {
+        Ok(policy) => Ok(policy.map(|policy| policy.split(',').any(|part| part.trim() == "compact"))),
+        // a broker that is away, or has not heard of the topic yet, will say later; one that refuses never will
+        Err((code, words)) if may_say_later(code) => {
+            let words = error(code, &words).to_string();
+            Err(Error::retry(format!("the settings of topic {topic} cannot be read: {words}")))
+        }
+        Err((_, words)) => {
+            tracing::debug!(topic, words, "whether the topic is compacted cannot be seen");
+            Ok(None)
+        }
+    }
+}
+
+fn may_say_later(code: i32) -> bool {
+    let is = |known: Code| known as i32 == code;
+    is(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        || (error(code, "").is_retry() && !is(Code::RD_KAFKA_RESP_ERR_INVALID_REQUEST))
+}
+
 fn failed(partition: &TopicPartition, doing: &str, (code, words): Failure) -> Error {
     error(code, &words).context(format!("{partition}: {doing}"))
 }

@@ -45,6 +45,47 @@ pub struct TopicSettings<'a> {
     pub since: Option<i64>,
 }
 
+/// How to reach a cluster.
+pub struct Cluster<'a> {
+    /// Bootstrap brokers: `host:port`, separated by commas.
+    pub brokers: &'a str,
+    /// A consumer group that this principal may name; it is not joined.
+    pub group: &'a str,
+    /// Any other property of librdkafka.
+    pub properties: &'a Properties,
+}
+
+/// What the brokers do with old records of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clean {
+    /// They keep each until its time is over.
+    Kept,
+    /// They keep the last of each key.
+    Compacted,
+    /// They do not say.
+    Unknown,
+}
+
+/// The topics of the cluster that we may see and whose name pleases `wants`. Blocks, at most about as long as
+/// `patience` for the list, and again for each topic.
+pub fn list(
+    cluster: &Cluster<'_>,
+    patience: Duration,
+    wants: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Clean>> {
+    let Cluster { brokers, group, properties } = *cluster;
+    let reading = Reading::open(&TopicSettings { brokers, group, topic: "", properties, since: None }, patience)?;
+    let consumer = Arc::new(reading.consumer);
+    let names = query::topics(&consumer, patience)?;
+    let wanted = names.into_iter().filter(|name| wants(name));
+    let clean = |name: String| match query::is_compacted(&consumer, &name, patience) {
+        Ok(Some(true)) => (name, Clean::Compacted),
+        Ok(Some(false)) => (name, Clean::Kept),
+        Ok(None) | Err(_) => (name, Clean::Unknown),
+    };
+    Ok(wanted.map(clean).collect())
+}
+
 /// What the cluster says of each partition of the topic. Blocks.
 ///
 /// Errors if the topic does not exist or must not be described.
@@ -95,6 +136,10 @@ impl<'a> Reading<'a> {
         if !is_kafka_name(settings.topic) {
             return Err(Error::config(format!("{:?} is not the name of a topic", settings.topic)));
         }
+        Self::open(settings, PATIENCE)
+    }
+
+    fn open(settings: &TopicSettings<'a>, patience: Duration) -> Result<Self> {
         let scrubber = Scrubber::new(settings.properties);
         let defaults = [("client.id", "authseal"), ("queued.max.messages.kbytes", "16384")];
         let mut config = configure(settings.brokers, &defaults, settings.properties, CONSUMER)?;
@@ -103,18 +148,18 @@ impl<'a> Reading<'a> {
             .create_with_context(Context::new(scrubber.clone(), Tokens::of(settings.properties)?))
             .map_err(|error| creation_error(error, &scrubber))?;
         let mut reading = Self { consumer, topic: settings.topic, worst: None };
-        reading.wait_for_token()?;
+        reading.wait_for_token(patience)?;
         Ok(reading)
     }
 
     /// librdkafka asks for a token when it is polled, and a question to the brokers does not poll.
-    fn wait_for_token(&mut self) -> Result<()> {
+    fn wait_for_token(&mut self, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         while self.consumer.context().wants_token() {
             // nothing is assigned yet: what is polled is told in the notes
             drop(self.consumer.poll(POLL));
             self.listen()?;
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 let none = || Error::retry("there is no token from the identity provider");
                 return Err(self.worst.take().unwrap_or_else(none));
             }

@@ -187,6 +187,47 @@ impl<C: ConsumerContext> Asker<C> {
         }
     }
 
+    /// What a topic's setting is; `None` if there is no such setting. Needs the right DESCRIBE_CONFIGS.
+    pub fn topic_config(&self, topic: &str, setting: &str, timeout: Duration) -> Result<Option<String>, Failure> {
+        let name = CString::new(topic).map_err(|_| invalid_topic())?;
+        let options = self.options(rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
+        // SAFETY: the name is a C string; client, resource, options and queue live; the request copies resource and
+        // options
+        unsafe {
+            let of = rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let mut resources = [rd_kafka_ConfigResource_new(of, name.as_ptr())];
+            if resources[0].is_null() {
+                return Err(invalid_topic());
+            }
+            let client = self.consumer.client().native_ptr();
+            rd_kafka_DescribeConfigs(client, resources.as_mut_ptr(), 1, options.0, self.queue.0.as_ptr());
+            rd_kafka_ConfigResource_destroy(resources[0]);
+        }
+        let event = self.answer(timeout + Duration::from_secs(5)).ok_or_else(no_answer)??;
+        let mut count = 0;
+        // SAFETY: the event is of this type or the result is null; resources, their settings and the texts of these
+        // live as long as the event
+        unsafe {
+            let result = rd_kafka_event_DescribeConfigs_result(event.0.as_ptr());
+            let resources = match result.is_null() {
+                true => ptr::null_mut(),
+                false => rd_kafka_DescribeConfigs_result_resources(result, &mut count),
+            };
+            if resources.is_null() || count == 0 {
+                return Err(wrong_answer());
+            }
+            let code = rd_kafka_ConfigResource_error(*resources) as i32;
+            if code != 0 {
+                return Err((code, text(rd_kafka_ConfigResource_error_string(*resources)).into_owned()));
+            }
+            let mut entries = 0;
+            let first = rd_kafka_ConfigResource_configs(*resources, &mut entries);
+            let entries = if first.is_null() { &[] } else { slice::from_raw_parts(first, entries) };
+            let found = entries.iter().find(|entry| text(rd_kafka_ConfigEntry_name(**entry)) == setting);
+            Ok(found.map(|entry| text(rd_kafka_ConfigEntry_value(*entry)).into_owned()))
+        }
+    }
+
     /// The next answer. An error is one of the whole request.
     fn answer(&self, wait: Duration) -> Option<Result<Event, Failure>> {
         // SAFETY: the queue lives; an event that is returned is ours

@@ -39,6 +39,9 @@ impl Poller {
         if !ask.is_empty() {
             self.ask_committed(ask);
         }
+        if self.found.is_due(now) {
+            self.apart(|consumer| Command::Topics(query::topics(consumer, query::TIMEOUT)));
+        }
         self.hear_ends(now);
         // whether or not records come: a partition without any must be told at its end beside busy ones
         if self.ends_asked.is_none() {
@@ -79,6 +82,25 @@ impl Poller {
         if !assigned.is_empty() {
             self.events.push(SourceEvent::Assigned(assigned));
         }
+    }
+
+    /// Which topics there are was told, or could not be. If others are to be read than before, the group is told.
+    pub(super) fn topics(&mut self, answer: Result<Vec<String>>) {
+        let now = Instant::now();
+        let all = match answer {
+            Ok(all) => all,
+            Err(error) => {
+                self.found.asked(now, true);
+                return self.tell(None, error.context("the topics that match cannot be looked for"));
+            }
+        };
+        let change = self.found.heard(all);
+        self.found.asked(now, false);
+        let Some(change) = change else { return };
+        if let Err(error) = query::subscribe(&self.consumer, &self.found.topics()) {
+            self.tell(None, error);
+        }
+        self.events.push(SourceEvent::Topics { found: change.found, gone: change.gone });
     }
 
     /// Asks, after a while, which offsets the broker has of a partition that is lost.
