@@ -356,6 +356,7 @@ fn live(config: &Config) -> Live {
         roles: Roles { seal: config.roles.seal, detect: config.roles.detect },
         shadow: config.shadow_topic.is_some(),
         changes: None,
+        schemas: None,
         partitioned_by: known.collect(),
     }
 }

@@ -98,7 +98,7 @@ fn roles(config: &Config) -> Vec<&'static str> {
 fn topic(topic: &Topic) -> Value {
     let (format, schemas) = match &topic.spec.format {
         Format::Avro { schema } => ("avro", json!(schema.as_ref().map(|file| &file.path))),
-        Format::Confluent { schemas } => {
+        Format::Confluent { schemas } | Format::Registry { schemas } => {
             let by_id: Map<String, Value> =
                 schemas.iter().map(|(id, file)| (id.to_string(), file.path.clone().into())).collect();
             ("confluent", Value::Object(by_id))
