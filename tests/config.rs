@@ -121,6 +121,9 @@ fn the_example_mentions_every_setting_and_no_other() {
     // secrets that only the environment may hold
     for (path, variable) in [
         ("kafka.password", "AUTHSEAL_KAFKA__PASSWORD"),
+        ("registry.password", "AUTHSEAL_REGISTRY__PASSWORD"),
+        ("registry.token", "AUTHSEAL_REGISTRY__TOKEN"),
+        ("registry.oauth.client_secret", "AUTHSEAL_REGISTRY__OAUTH__CLIENT_SECRET"),
         ("seal.key", "AUTHSEAL_SEAL__KEY"),
         ("seal.withhold_key", "AUTHSEAL_SEAL__WITHHOLD_KEY"),
         ("seal.key_passphrase", "AUTHSEAL_SEAL__KEY_PASSPHRASE"),

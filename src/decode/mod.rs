@@ -6,6 +6,7 @@
 
 mod build;
 pub mod codes;
+pub mod compare;
 mod fail;
 mod guard;
 mod json;

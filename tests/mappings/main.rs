@@ -7,6 +7,7 @@
 mod cli;
 mod docs;
 mod hostile;
+mod infer;
 mod keycloak;
 mod language;
 mod openssh;
