@@ -178,20 +178,23 @@ fn reference(name: &str, subject: &str, version: i64) -> Value {
 async fn references_are_part_of_the_schema() {
     let url = referring(|path| {
         match path {
-        "/schemas/ids/1" => Some((
-            r#"{"type":"record","name":"a.Event","fields":[{"name":"geo","type":"a.Geo"},{"name":"place","type":"a.Place"}]}"#.into(),
-            vec![reference("a.Place", "place/x", 2), reference("a.Geo", "geo", 1)],
-        )),
-        // a subject is one part of the path, whatever is in it
-        "/subjects/place%2Fx/versions/2" => Some((
-            r#"{"type":"record","name":"a.Place","fields":[{"name":"geo","type":"Geo"}]}"#.into(),
-            vec![reference("a.Geo", "geo", 1)],
-        )),
-        "/subjects/geo/versions/1" => {
-            Some((r#"{"type":"record","name":"a.Geo","fields":[{"name":"country","type":"string"}]}"#.into(), vec![]))
+            "/schemas/ids/1" => Some((
+                r#"{"type":"record","name":"a.Event","fields":[
+                {"name":"geo","type":"a.Geo"},{"name":"place","type":"a.Place"}]}"#
+                    .into(),
+                vec![reference("a.Place", "place/x", 2), reference("a.Geo", "geo", 1)],
+            )),
+            // a subject is one part of the path, whatever is in it
+            "/subjects/place%2Fx/versions/2" => Some((
+                r#"{"type":"record","name":"a.Place","fields":[{"name":"geo","type":"Geo"}]}"#.into(),
+                vec![reference("a.Geo", "geo", 1)],
+            )),
+            "/subjects/geo/versions/1" => Some((
+                r#"{"type":"record","name":"a.Geo","fields":[{"name":"country","type":"string"}]}"#.into(),
+                vec![],
+            )),
+            _ => None,
         }
-        _ => None,
-    }
     });
     let whole = client(&url).fetch(1).await.unwrap();
     let schema = Schema::parse(&whole).unwrap();

@@ -87,8 +87,8 @@ pub const ALL: &[Code] = &[
     ),
     code(
         SCHEMA_UNUSABLE,
-        "the registry has a schema of that id, but none that is an Avro record: another type, broken, or with references \
-         that cannot be resolved",
+        "the registry has a schema of that id, but none that is an Avro record: another type, broken, or with \
+         references that cannot be resolved",
         "let the producer register the record's schema; after a correction `authseal dead-letters replay --code \
          schema_unusable`",
     ),

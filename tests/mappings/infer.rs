@@ -47,7 +47,7 @@ fn the_samples_of_every_product_give_a_mapping_that_finds_time_user_and_address(
         ("keycloak/admin-events.ndjson", 60, 90),
         ("auth0/events.ndjson", 60, 80),
         ("duo/authentication.ndjson", 80, 60),
-        ("ecs/events.ndjson", 70, 40),
+        ("ecs/events.ndjson", 90, 15),
         ("entra/sign-ins.ndjson", 90, 80),
         ("cloudtrail/events.ndjson", 70, 70),
         ("google-workspace/events.ndjson", 90, 90),

@@ -4,6 +4,7 @@
 // helpers of tests fail by panicking, as tests do
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod changes;
 mod cli;
 mod docs;
 mod hostile;

@@ -61,9 +61,9 @@ impl Seen {
         if all == 0 { 0.0 } else { fits as f64 / all as f64 }
     }
 
-    /// How many different values there are, if few enough to be counted.
+    /// How many different values there are, if few enough to be counted; an empty text is none.
     pub fn kinds(&self) -> Option<usize> {
-        (!self.many).then_some(self.values.len())
+        (!self.many).then(|| self.values.keys().filter(|value| !value.is_empty()).count())
     }
 }
 

@@ -31,7 +31,7 @@ fn is_moment(shape: Shape) -> bool {
 }
 
 fn is_kind(seen: &Seen) -> bool {
-    seen.kinds().is_some_and(|kinds| kinds <= MAX_KINDS)
+    seen.kinds().is_some_and(|kinds| (1..=MAX_KINDS).contains(&kinds))
         && seen.part(|s| matches!(s, Shape::Moment | Shape::Address)) < 0.1
 }
 
@@ -116,8 +116,9 @@ const WANTS: &[Want] = &[
     want(
         "activity",
         &[
-            "eventtype",
             "eventname",
+            "eventtype",
+            "action.name",
             "activity",
             "operationtype",
             "operationname",
@@ -136,7 +137,7 @@ const WANTS: &[Want] = &[
     want(
         "outcome",
         &["outcome.result", "outcome", "result", "success", "ok", "status", "resulttype", "consolelogin", "error"],
-        |seen| seen.kinds().is_some_and(|kinds| kinds <= 16),
+        |seen| seen.kinds().is_some_and(|kinds| (1..=16).contains(&kinds)),
     ),
     want("reason_detail", &["reason", "failurereason", "errormessage", "errorcode", "error", "message"], anything),
     want("country", &["countryisocode", "countrycode", "regioncode", "country"], |seen| {
@@ -240,7 +241,11 @@ fn choose(survey: &Survey) -> Vec<Chosen<'_>> {
             fits.extend(moments.map(|(path, seen)| (path.matches('.').count(), 0, path.as_str(), seen)));
         }
         // first what most records have, in steps of a quarter; then the better name
-        let quarter = |seen: &Seen| (survey.records - seen.records.min(survey.records)) * 4 / survey.records.max(1);
+        let quarter = |seen: &Seen| {
+            let lacking = survey.records.saturating_sub(seen.records) * 4 / survey.records.max(1);
+            // what is always the same tells no kinds apart
+            lacking + 2 * u64::from(want.field == "activity" && seen.kinds() == Some(1))
+        };
         fits.sort_by_key(|(score, rank, path, seen)| (quarter(seen), *score, *rank, path.len()));
         let Some((_, _, first, seen)) = fits.first().copied() else { continue };
         let mut paths = vec![(first, seen)];
@@ -288,11 +293,7 @@ fn field(chosen: &Chosen<'_>, records: u64, out: &mut String) {
 
 fn table(chosen: &Chosen<'_>, out: &mut String) {
     let Some((path, seen)) = chosen.paths.first() else { return };
-    let _ = write!(
-        out,
-        "\n# DECIDE what each value of {} means; \"\" says nothing, without a remark.\n",
-        path.escape_debug()
-    );
+    let _ = write!(out, "\n# DECIDE what each value of {} means; \"\" says nothing, without a remark.\n", path);
     let _ = writeln!(out, "[tables.{}]", chosen.field);
     let mut values: Vec<_> = seen.values.iter().filter(|(value, _)| !value.is_empty()).collect();
     values.sort_by_key(|(value, count)| (std::cmp::Reverse(**count), value.as_str()));
@@ -344,11 +345,11 @@ fn rest(survey: &Survey, chosen: &[Chosen<'_>], out: &mut String) {
     let taken = |path: &str| chosen.iter().any(|chosen| chosen.paths.iter().any(|(other, _)| *other == path));
     let secrets: Vec<&str> = survey.paths.keys().map(String::as_str).filter(|path| is_secret(path)).collect();
     if !secrets.is_empty() {
-        let named = secrets.iter().take(8).map(|path| path.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+        let named = secrets.iter().take(8).copied().collect::<Vec<_>>().join(", ");
         let _ = write!(
             out,
-            "\n# DECIDE: by their names these may carry secrets. If they do, set keep = \"event\" or secret_fields for the\n\
-             # topic: {named}\n"
+            "\n# DECIDE: by their names these may carry secrets. If they do, set keep = \"event\" or\n\
+             # secret_fields for the topic: {named}\n"
         );
     }
     let _ = write!(out, "\n# What else the records hold: path, how many of the records have it, samples.\n");
@@ -359,7 +360,7 @@ fn rest(survey: &Survey, chosen: &[Chosen<'_>], out: &mut String) {
             format!("{cut:?}")
         });
         let samples = if is_secret(path) { "not shown".into() } else { samples.collect::<Vec<_>>().join(" ") };
-        let _ = writeln!(out, "#   {}  {part} %  {samples}", path.escape_debug());
+        let _ = writeln!(out, "#   {}  {part} %  {samples}", path);
     }
     if survey.more {
         let _ = writeln!(out, "#   … and more");
