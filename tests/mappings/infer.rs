@@ -48,7 +48,7 @@ fn the_samples_of_every_product_give_a_mapping_that_finds_time_user_and_address(
         ("auth0/events.ndjson", 60, 80),
         ("duo/authentication.ndjson", 80, 60),
         ("ecs/events.ndjson", 90, 15),
-        ("entra/sign-ins.ndjson", 90, 80),
+        ("entra/sign-ins.ndjson", 80, 80),
         ("cloudtrail/events.ndjson", 70, 70),
         ("google-workspace/events.ndjson", 90, 90),
         ("ocsf/events.ndjson", 70, 40),

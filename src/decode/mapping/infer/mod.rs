@@ -182,6 +182,8 @@ fn shape(value: &Value, text: &str) -> Shape {
     match text {
         "" => Shape::Empty,
         text if moment::parse(text).is_some() => Shape::Moment,
+        // nobody knows which moment it is
+        text if text.parse::<jiff::civil::DateTime>().is_ok() => Shape::Text,
         text if text.parse::<IpAddr>().is_ok() => Shape::Address,
         text if is_mail(text) => Shape::Mail,
         text if text.starts_with("Mozilla/") || text.contains("AppleWebKit") => Shape::Browser,
