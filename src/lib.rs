@@ -26,7 +26,8 @@
 //! 2. **Pure core**, no async, no I/O, time passed in: [`avro`], [`canonical`], [`fault`], [`artifact`], [`layout`],
 //!    [`store_info`], [`merkle`], [`note`], [`keyfile`], [`manifest`], [`segment`], [`chain`], [`tlog`], [`proof`],
 //!    [`decode`], [`detect`], [`sigma`].
-//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`remote`], [`signing`].
+//! 3. **Edges**, all I/O, behind small traits: [`source`], [`store`], [`publish`], [`registry`], [`remote`],
+//!    [`signing`].
 //! 4. **Workflows**, which never import each other: [`ingest`], [`log`], [`audit`], [`backtest`].
 //! 5. **Surfaces**, which parse, wire and render: [`config`], [`cli`], [`demo`], [`web`].
 //!
@@ -92,6 +93,7 @@ pub mod position;
 pub mod proof;
 pub mod publish;
 pub mod record;
+pub mod registry;
 pub mod remote;
 pub mod retention;
 pub mod segment;

@@ -1,6 +1,5 @@
-//! Asking other parties (witnesses, time-stamp authorities) over HTTP: one POST, with bounds on how long it takes
-//! and on how much comes back. What comes back is verified by whoever asked: nothing here is secret, and nobody is
-//! believed.
+//! Asking other parties (witnesses, time-stamp authorities, schema registries) over HTTP: one request, with bounds on
+//! how long it takes and on how much comes back. What comes back is verified by whoever asked: nobody is believed.
 
 use crate::error::{self, Error, Result};
 use aws_smithy_http_client::{
@@ -13,6 +12,7 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
+use zeroize::Zeroizing;
 
 /// How long a request and its answer may take together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +28,19 @@ pub struct Ask {
     pub content_type: &'static str,
     /// What is sent.
     pub body: Vec<u8>,
+    /// A longer answer is an error.
+    pub at_most: usize,
+}
+
+/// A question without a body.
+#[derive(Clone)]
+pub struct Look {
+    /// `https://…` or `http://…`.
+    pub url: String,
+    /// What is wanted back, as in `Accept`.
+    pub accept: &'static str,
+    /// The value of `Authorization`: a secret.
+    pub authorization: Option<Zeroizing<String>>,
     /// A longer answer is an error.
     pub at_most: usize,
 }
@@ -49,6 +62,7 @@ pub trait Remote: Send + Sync + 'static {
 
 /// Over HTTP, with the system's certificate authorities and the proxy that the environment names. Redirections are
 /// not followed.
+#[derive(Clone)]
 pub struct Http {
     connector: Arc<Connector>,
     patience: Duration,
@@ -57,8 +71,17 @@ pub struct Http {
 impl Http {
     /// Connects to nobody yet.
     pub fn new() -> Result<Self> {
-        let tls = TlsContext::builder().with_trust_store(TrustStore::default()).build();
-        let tls = tls.map_err(|error| Error::config("the system's certificates cannot be used").caused_by(error))?;
+        Self::trusting(None)
+    }
+
+    /// The same, which also trusts the certificate authorities of a PEM file.
+    pub fn trusting(authorities: Option<&[u8]>) -> Result<Self> {
+        let store = match authorities {
+            Some(pem) => TrustStore::default().with_pem_certificate(pem),
+            None => TrustStore::default(),
+        };
+        let tls = TlsContext::builder().with_trust_store(store).build();
+        let tls = tls.map_err(|error| Error::config("the trusted certificates cannot be used").caused_by(error))?;
         let connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(tls)
@@ -76,34 +99,55 @@ impl Http {
 
 impl Remote for Http {
     fn post(&self, ask: Ask) -> BoxFuture<'static, Result<Told>> {
-        let (connector, patience) = (self.connector.clone(), self.patience);
+        let http = self.clone();
         Box::pin(async move {
-            let url = ask.url.clone();
-            let late = || Err(Error::retry(format!("no answer within {} s", patience.as_secs_f32())));
-            let told = tokio::time::timeout(patience, post(&connector, ask)).await.unwrap_or_else(|_| late());
-            told.map_err(|error| error.context(plain(&url)))
+            let length = ask.body.len().to_string();
+            let mut request = HttpRequest::new(SdkBody::from(ask.body));
+            request.set_method("POST").map_err(|_| odd("the method"))?;
+            let headers = request.headers_mut();
+            headers.insert("content-type", ask.content_type);
+            headers.insert("content-length", length);
+            http.call(request, &ask.url, ask.at_most).await
         })
     }
 }
 
-async fn post(connector: &Connector, ask: Ask) -> Result<Told> {
-    let odd = |what: &str| Error::config(format!("{what} is not accepted by the HTTP client"));
-    let length = ask.body.len().to_string();
-    let mut request = HttpRequest::new(SdkBody::from(ask.body));
-    request.set_method("POST").map_err(|_| odd("the method"))?;
-    request.set_uri(ask.url.as_str()).map_err(|_| odd("the URL"))?;
-    let headers = request.headers_mut();
-    headers.insert("content-type", ask.content_type);
-    headers.insert("content-length", length);
-    headers.insert("user-agent", concat!("authseal/", env!("CARGO_PKG_VERSION")));
+impl Http {
+    /// Asks with GET and waits for the whole answer, whatever its status. Errors are those of [`Remote`].
+    pub async fn look(&self, look: Look) -> Result<Told> {
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_method("GET").map_err(|_| odd("the method"))?;
+        let headers = request.headers_mut();
+        headers.insert("accept", look.accept);
+        if let Some(secret) = look.authorization {
+            // the client wants text that it owns, and drops it with the request
+            headers.try_insert("authorization", secret.to_string()).map_err(|_| odd("the password or token"))?;
+        }
+        self.call(request, &look.url, look.at_most).await
+    }
+
+    async fn call(&self, mut request: HttpRequest, url: &str, at_most: usize) -> Result<Told> {
+        request.set_uri(url).map_err(|_| odd("the URL"))?;
+        request.headers_mut().insert("user-agent", concat!("authseal/", env!("CARGO_PKG_VERSION")));
+        let late = || Err(Error::retry(format!("no answer within {} s", self.patience.as_secs_f32())));
+        let told = tokio::time::timeout(self.patience, exchange(&self.connector, request, at_most)).await;
+        told.unwrap_or_else(|_| late()).map_err(|error| error.context(plain(url)))
+    }
+}
+
+fn odd(what: &str) -> Error {
+    Error::config(format!("{what} is not accepted by the HTTP client"))
+}
+
+async fn exchange(connector: &Connector, request: HttpRequest, at_most: usize) -> Result<Told> {
     let answer = connector.call(request).await.map_err(|error| Error::retry(plain(&error::causes(&error))))?;
     let status = answer.status().as_u16();
     let mut stream = ByteStream::new(answer.into_body());
     let mut body = Vec::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|error| Error::retry(plain(&error::causes(&error))))?;
-        if body.len() + part.len() > ask.at_most {
-            return Err(Error::retry(format!("answered with more than {} bytes", ask.at_most)));
+        if body.len() + part.len() > at_most {
+            return Err(Error::retry(format!("answered with more than {at_most} bytes")));
         }
         body.extend_from_slice(&part);
     }

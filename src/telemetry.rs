@@ -79,6 +79,14 @@ metrics! {
         "Memory held by segments that are not sealed.";
     Gauge LANE_STATE = "authseal_lane_state",
         "1 for the state that a partition is in, 0 for the others, by topic, partition and state.";
+    Counter REGISTRY_REQUESTS = "authseal_registry_requests_total",
+        "Schemas asked of the registry or its cache, by result (found, unknown, unusable, withheld, away).";
+    Gauge REGISTRY_SCHEMAS = "authseal_registry_schemas",
+        "Schemas of the registry that are in force.";
+    Gauge REGISTRY_REFUSED = "authseal_registry_refused_ids",
+        "Schema ids whose records are rejected: unknown, unusable, not delivered.";
+    Gauge REGISTRY_WAITING = "authseal_registry_waiting_partitions",
+        "Partitions that wait for a schema.";
     Counter FINDINGS = "authseal_findings_total",
         "Findings raised, by rule, severity and mode (live, shadow; silenced: live, and published as suppressed).";
     Counter FINDING_UPDATES = "authseal_finding_updates_total",

@@ -121,6 +121,9 @@ fn the_example_mentions_every_setting_and_no_other() {
     // secrets that only the environment may hold
     for (path, variable) in [
         ("kafka.password", "AUTHSEAL_KAFKA__PASSWORD"),
+        ("registry.password", "AUTHSEAL_REGISTRY__PASSWORD"),
+        ("registry.token", "AUTHSEAL_REGISTRY__TOKEN"),
+        ("registry.oauth.client_secret", "AUTHSEAL_REGISTRY__OAUTH__CLIENT_SECRET"),
         ("seal.key", "AUTHSEAL_SEAL__KEY"),
         ("seal.withhold_key", "AUTHSEAL_SEAL__WITHHOLD_KEY"),
         ("seal.key_passphrase", "AUTHSEAL_SEAL__KEY_PASSPHRASE"),
@@ -353,7 +356,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("\"json\"", "\"json\"\nschema = \"schemas/login.avsc\"", "topics.0.schema: belongs to format = \"avro\""),
     ("\"json\"", "\"avro\"\nschema = \"none.avsc\"", "topics.0.schema: "),
     ("\"json\"", "\"avro\"\nschema = \"seal.key\"", "topics.0.schema: seal.key: the schema is not JSON"),
-    ("\"json\"", "\"confluent\"", "topics.0.schemas: is missing: the schema files by id"),
+    ("\"json\"", "\"confluent\"", "topics.0.schemas: is missing: a [registry] with a url, or the schema files by id"),
     ("\"json\"", "\"confluent\"\nschemas = { x = \"a\" }", "topics.0.schemas: \"x\" is no schema id"),
     ("\"json\"", "\"single-object\"\nschemas = { 1 = \"a\" }", "topics.0.schemas: must be an array of files"),
     ("\"json\"", "\"opaque\"\nsource = \"x\"", "topics.0.source: has no effect on an opaque topic"),
@@ -544,4 +547,53 @@ fn patterns_find_topics_that_are_not_named_and_never_our_own() {
     assert!(
         config.to_json()["topics"][0]["pattern"] == ".*\\.login" && config.to_json()["topics"][0]["name"].is_null()
     );
+}
+
+/// The smallest good configuration with a topic of a registry.
+fn with_registry(registry: &str) -> String {
+    MINIMAL.replace("format = \"json\"", "format = \"confluent\"") + "[registry]\n" + registry
+}
+
+#[test]
+fn schemas_come_from_a_registry_whose_secrets_are_not_shown() {
+    let dir = folder();
+    secret(dir.path(), "registry-password", "s3cret");
+    let text = with_registry(
+        "url = [\"https://a.example:8081/\", \"https://b.example:8081\"]\nuser = \"key\"\n\
+         password_file = \"registry-password\"\ncache_dir = \"schemas\"\nwait = \"90s\"",
+    );
+    let config = good(&dir, &text, &[]);
+    assert!(matches!(&config.topics[0].spec.format, Format::Registry { schemas } if schemas.is_empty()));
+    let registry = config.registry.as_ref().unwrap();
+    assert_eq!(registry.urls, ["https://a.example:8081", "https://b.example:8081"]);
+    assert_eq!((registry.wait, registry.timeout), (Duration::from_secs(90), Duration::from_secs(5)));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("a.example:8081") && shown.contains("90s") && !shown.contains("s3cret"), "{shown}");
+    let env = [("AUTHSEAL_REGISTRY__TOKEN", "t0ken")];
+    let token = good(&dir, &with_registry("url = \"https://a.example\""), &env);
+    assert!(!format!("{token:?}").contains("t0ken"));
+}
+
+#[test]
+fn what_is_wrong_with_a_registry_is_told_at_its_place() {
+    let dir = folder();
+    secret(dir.path(), "secret", "s3cret");
+    for (registry, want) in [
+        ("url = \"sr.example:8081\"", "registry.url: \"sr.example:8081\" is no URL"),
+        ("url = \"http://sr.example\"\ntoken_file = \"secret\"", "in the clear: use https://"),
+        ("url = \"https://sr.example\"\nuser = \"a\"", "registry.password_file: is missing"),
+        ("url = \"https://sr.example\"\npassword_file = \"secret\"", "registry.user: is missing"),
+        (
+            "url = \"https://sr.example\"\nuser = \"a\"\npassword_file = \"secret\"\ntoken_file = \"secret\"",
+            "has more than one of user, token_file and oauth",
+        ),
+        ("url = \"https://sr.example\"\npassword = \"x\"", "secrets do not belong in this file"),
+        ("url = \"https://sr.example\"\nwait = \"2h\"", "registry.wait: is longer than seal.heartbeat (1h)"),
+        ("url = \"https://sr.example\"\nca_file = \"seal.key\"", "holds no PEM certificate"),
+        ("url = \"https://sr.example\"\n[registry.oauth]\nclient_id = \"x\"", "registry.oauth.url: is missing"),
+        ("timeout = \"5s\"", "a [registry] with a url, or the schema files by id"),
+    ] {
+        let told = wrong(&dir, &with_registry(registry), &[]);
+        assert!(told.contains(want), "{registry}: {told}");
+    }
 }

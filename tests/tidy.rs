@@ -35,7 +35,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "tlog",
         ],
     ),
-    ("edges", &["publish", "remote", "signing", "source", "store"]),
+    ("edges", &["publish", "registry", "remote", "signing", "source", "store"]),
     ("workflows", &["audit", "backtest", "ingest", "log"]),
     ("surfaces", &["cli", "config", "demo", "main", "web"]),
 ];
@@ -56,8 +56,8 @@ const STRANGERS: [(&str, &str); 12] = [
     ("ingest", "backtest"),
 ];
 /// Workflows are written against contracts: surfaces choose among these.
-const CONCRETE: [&str; 6] =
-    ["source::kafka", "publish::kafka", "store::s3", "store::dir", "store::memory", "store::open"];
+const CONCRETE: [&str; 7] =
+    ["source::kafka", "publish::kafka", "registry::http", "store::s3", "store::dir", "store::memory", "store::open"];
 /// What the core must not touch: it is given time, bytes and randomness.
 const IMPURE: [&str; 13] = [
     "async fn",

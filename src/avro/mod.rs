@@ -2,6 +2,8 @@
 //! Source: Apache Avro 1.12 specification, "Binary encoding".
 
 pub mod canonical;
+pub mod compat;
+pub mod join;
 pub mod schema;
 
 /// Why bytes are not the Avro they should be.

@@ -112,6 +112,9 @@ fn connections(config: &Config, matched: &str) -> String {
     let checkpoints = checkpoints.map(|topic| format!(", {topic}")).unwrap_or_default();
     let written = format!("{}, {}{shadow}{checkpoints}", config.alerts_topic, config.dead_letters_topic);
     let _ = writeln!(text, "  topics written    {written}");
+    if let Some(registry) = &config.registry {
+        let _ = writeln!(text, "  schema registry   {}", registry.urls.join(", "));
+    }
     let _ = writeln!(text, "  store             {}", config.store.spec);
     let _ = match log {
         Some(log) => writeln!(text, "  transparency log  in the store, key {}", log.signer.name()),

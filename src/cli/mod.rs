@@ -18,6 +18,7 @@ mod mapping;
 mod matching;
 mod proof_view;
 pub mod prove;
+mod registry;
 mod reload;
 pub mod retention;
 pub mod rules;
@@ -88,7 +89,7 @@ enum Command {
     Keys(keys::Args),
     /// Write, check, test, explain, backtest, list and import rules
     Rules(rules::Args),
-    /// List the mappings of other products' records, and try them on a file
+    /// List, try and infer mappings of other products' records; check changes of Avro schemas
     Schemas(schemas::Args),
     /// List what was rejected, and publish it again once the reason is gone
     DeadLetters(dead_letters::Args),

@@ -4,6 +4,7 @@ use super::run::Stop;
 use crate::{
     artifact::File,
     cli::{
+        registry,
         reload::{self, Lookback, Watcher},
         rules,
     },
@@ -53,6 +54,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let (rules, files) = load_rules(&config)?;
     let roles = config.roles;
     let mut options = options(&config, rules)?;
+    options.live.schemas = registry::schemas(&config)?;
     let (rules, decode) = (options.rules.bundle().0, config.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
     let properties = config.kafka.client_properties();
@@ -356,6 +358,7 @@ fn live(config: &Config) -> Live {
         roles: Roles { seal: config.roles.seal, detect: config.roles.detect },
         shadow: config.shadow_topic.is_some(),
         changes: None,
+        schemas: None,
         partitioned_by: known,
     }
 }

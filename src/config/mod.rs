@@ -11,6 +11,7 @@ mod kafka;
 mod log;
 mod mapping;
 mod problem;
+mod registry;
 mod render;
 mod resolve;
 mod secret;
@@ -26,6 +27,7 @@ pub use kafka::Kafka;
 pub use log::{Log, Timestamps, TransparencyLog};
 pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
 pub use problem::{Origin, Problem, Problems};
+pub use registry::{Auth as RegistryAuth, Registry};
 pub(crate) use resolve::check_origin;
 pub use secret::{Key32, Secret};
 pub use signer::SignerSpec;
@@ -70,6 +72,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// What to read, by name or pattern; at least one, names and patterns unique.
     pub topics: Vec<Topic>,
+    /// Who knows the schemas of records that name them by an id.
+    pub registry: Option<Registry>,
     /// Topic of the alerts.
     pub alerts_topic: String,
     /// Topic of the findings of rules in mode shadow; without one they are only counted.

@@ -1,7 +1,7 @@
 //! A resolved configuration for people and programs, secrets redacted.
 
 use super::SignerSpec;
-use super::{Config, Start, Topic, secret::REDACTED, units::show};
+use super::{Config, Registry, RegistryAuth, Start, Topic, secret::REDACTED, units::show};
 use crate::{decode::Format, store::StoreSpec};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,7 @@ pub(super) fn to_json(config: &Config) -> Value {
             "properties": properties,
         },
         "topics": config.topics.iter().map(topic).collect::<Vec<_>>(),
+        "registry": config.registry.as_ref().map(registry),
         "alerts": { "topic": config.alerts_topic, "shadow_topic": config.shadow_topic },
         "dead_letters": { "topic": config.dead_letters_topic },
         "rules": {
@@ -103,10 +104,29 @@ fn roles(config: &Config) -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, has)| has.then_some(name)).collect()
 }
 
+fn registry(registry: &Registry) -> Value {
+    let auth = match &registry.auth {
+        RegistryAuth::None => json!("none"),
+        RegistryAuth::Basic(user, _) => json!({ "user": user, "password": REDACTED }),
+        RegistryAuth::Token(_) => json!({ "token": REDACTED }),
+        RegistryAuth::OAuth { url, client, scope, .. } => {
+            json!({ "url": url, "client_id": client, "client_secret": REDACTED, "scope": scope })
+        }
+    };
+    json!({
+        "url": registry.urls,
+        "auth": auth,
+        "own_authorities": registry.authorities.is_some(),
+        "cache_dir": registry.cache_dir,
+        "timeout": show(registry.timeout),
+        "wait": show(registry.wait),
+    })
+}
+
 fn topic(topic: &Topic) -> Value {
     let (format, schemas) = match &topic.spec.format {
         Format::Avro { schema } => ("avro", json!(schema.as_ref().map(|file| &file.path))),
-        Format::Confluent { schemas } => {
+        Format::Confluent { schemas } | Format::Registry { schemas } => {
             let by_id: Map<String, Value> =
                 schemas.iter().map(|(id, file)| (id.to_string(), file.path.clone().into())).collect();
             ("confluent", Value::Object(by_id))

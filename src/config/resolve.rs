@@ -6,6 +6,7 @@ use super::{
     check::Check,
     classes, kafka, log,
     problem::Problem,
+    registry,
     secret::{Key32, Secret},
     settings::*,
     signer::{self, SignerSettings},
@@ -72,8 +73,14 @@ pub(super) fn resolve(
     let choices: Vec<classes::Choice> = choices.collect();
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
+    let registry = registry::resolve(settings.registry, &topics, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
     let heartbeat = seal.as_ref().map_or(HOUR, |seal| seal.heartbeat);
+    if registry.as_ref().is_some_and(|registry| registry.wait > heartbeat) {
+        let message =
+            format!("is longer than seal.heartbeat ({}): a chain that waits would go stale", units::show(heartbeat));
+        check.wrong("registry.wait", message);
+    }
     if let Some(place) = topics.iter().position(|topic| topic.spec.keep_event_only)
         && seal.as_ref().is_some_and(|seal| seal.withhold_key.is_none())
     {
@@ -95,6 +102,7 @@ pub(super) fn resolve(
             roles,
             kafka,
             topics,
+            registry,
             alerts_topic,
             shadow_topic,
             dead_letters_topic,

@@ -19,6 +19,7 @@ pub(super) struct Settings {
     pub trust_file: Option<PathBuf>,
     pub kafka: KafkaSettings,
     pub topics: Vec<TopicSettings>,
+    pub registry: RegistrySettings,
     pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
     pub rules: RulesSettings,
@@ -70,6 +71,34 @@ pub(super) struct TopicSettings {
     pub start: Option<String>,
     pub partitioned_by: Vec<String>,
     pub retention: Option<String>,
+}
+
+/// `[registry]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RegistrySettings {
+    pub url: Option<OneOrMany>,
+    pub user: Option<String>,
+    pub password: Option<SecretText>,
+    pub password_file: Option<PathBuf>,
+    pub token: Option<SecretText>,
+    pub token_file: Option<PathBuf>,
+    pub oauth: OAuthSettings,
+    pub ca_file: Option<PathBuf>,
+    pub cache_dir: Option<PathBuf>,
+    pub timeout: Option<Span>,
+    pub wait: Option<Span>,
+}
+
+/// `[registry.oauth]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OAuthSettings {
+    pub url: Option<String>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<SecretText>,
+    pub client_secret_file: Option<PathBuf>,
+    pub scope: Option<String>,
 }
 
 /// How values are encoded.
@@ -331,7 +360,7 @@ impl<'de> Deserialize<'de> for Scalar {
 }
 
 /// Text that is never shown.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub(super) struct SecretText(pub String);
 

@@ -2,7 +2,7 @@
 
 use super::{
     check::Check,
-    mapping,
+    mapping, registry,
     settings::{FormatName, Gaps, Keep, Schemas, TopicSettings},
 };
 use crate::{
@@ -192,14 +192,18 @@ fn format_of(
                 for (id, path) in files {
                     schemas.insert(*id, schema(path, &format!("{many}.{id}"), &many, known, check)?);
                 }
-                Format::Confluent { schemas }
+                if registry::is_given(check) { Format::Registry { schemas } } else { Format::Confluent { schemas } }
             }
+            None if registry::is_given(check) => Format::Registry { schemas: BTreeMap::new() },
             Some(_) => {
                 check.wrong(&many, "must map at least one schema id to a file: schemas = { 17 = \"file.avsc\" }");
                 return None;
             }
             None => {
-                check.missing(&many, "the schema files by id, such as { 17 = \"file.avsc\" }");
+                check.missing(
+                    &many,
+                    "a [registry] with a url, or the schema files by id, such as { 17 = \"file.avsc\" }",
+                );
                 return None;
             }
         },

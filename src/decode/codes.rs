@@ -10,6 +10,10 @@ pub const OVERSIZED_RECORD: &str = "oversized_record";
 pub const WRONG_MAGIC: &str = "wrong_magic";
 /// A Confluent schema id that is not configured.
 pub const UNKNOWN_SCHEMA_ID: &str = "unknown_schema_id";
+/// The registry has a schema of that id, and it cannot be used.
+pub const SCHEMA_UNUSABLE: &str = "schema_unusable";
+/// The registry did not deliver the schema in time.
+pub const SCHEMA_UNAVAILABLE: &str = "schema_unavailable";
 /// A single-object fingerprint of no configured schema.
 pub const UNKNOWN_FINGERPRINT: &str = "unknown_fingerprint";
 /// The Avro bytes end in the middle.
@@ -78,7 +82,21 @@ pub const ALL: &[Code] = &[
     code(
         UNKNOWN_SCHEMA_ID,
         "the value names a schema id that is not known for this topic",
-        "add the schema to the topic's configuration, then `authseal dead-letters replay --code unknown_schema_id`",
+        "register the schema or add it to the topic's configuration, then \
+         `authseal dead-letters replay --code unknown_schema_id`",
+    ),
+    code(
+        SCHEMA_UNUSABLE,
+        "the registry has a schema of that id, but none that is an Avro record: another type, broken, or with \
+         references that cannot be resolved",
+        "let the producer register the record's schema; after a correction `authseal dead-letters replay --code \
+         schema_unusable`",
+    ),
+    code(
+        SCHEMA_UNAVAILABLE,
+        "the registry did not deliver the schema of that id within `registry.wait`, or too many ids that it does not \
+         know were named at once",
+        "once the registry answers, `authseal dead-letters replay --code schema_unavailable`",
     ),
     code(
         UNKNOWN_FINGERPRINT,

@@ -6,6 +6,7 @@
 
 mod build;
 pub mod codes;
+pub mod compare;
 mod fail;
 mod guard;
 mod json;
@@ -60,6 +61,11 @@ pub enum Format {
         /// Schemas by id.
         schemas: BTreeMap<u32, File>,
     },
+    /// The same, and ids that are not among these are asked of a schema registry: [`Decoder::wants`].
+    Registry {
+        /// Schemas by id that are not asked for.
+        schemas: BTreeMap<u32, File>,
+    },
     /// Avro single-object encoding: C3 01, 8-byte little-endian CRC-64-AVRO fingerprint, Avro. Known schemas; the
     /// canonical one always.
     SingleObject {
@@ -94,6 +100,15 @@ pub struct TopicSpec {
     pub keep_event_only: bool,
     /// Names of fields (or attributes, or JSON keys at any depth, in any case) whose presence makes a rejection.
     pub secret_fields: Vec<String>,
+}
+
+/// Why a schema registry gave no schema for an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One of [`codes`].
+    pub code: &'static str,
+    /// What goes into the rejection.
+    pub detail: String,
 }
 
 /// Decodes and validates the records of one topic.
@@ -131,8 +146,42 @@ impl Decoder {
 
     /// What becomes of a record. Never fails and never panics, whatever the bytes.
     pub fn decode(&self, chain: &ChainId, raw: &RawRecord) -> Decoded {
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.examine(chain, raw)));
+        self.decode_with(chain, raw, None)
+    }
+
+    /// The same, where a registry was asked for the schema that [`Decoder::wants`] names and refused it.
+    pub fn decode_with(&self, chain: &ChainId, raw: &RawRecord, refusal: Option<&Refusal>) -> Decoded {
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.examine(chain, raw, refusal)));
         decoded.unwrap_or_else(|_| self.after_panic(raw))
+    }
+
+    /// The id of the schema that a record needs and that must be asked of the registry. Nothing where there is no
+    /// registry, and for numbers that no registry gives.
+    #[inline]
+    pub fn wants(&self, raw: &RawRecord) -> Option<u32> {
+        self.wire.wants(raw.value.as_deref()?)
+    }
+
+    /// Whether the schema of this id is known.
+    pub fn knows(&self, id: u32) -> bool {
+        self.wire.knows(id)
+    }
+
+    /// A decoder that knows these schemas as well, which came from the registry.
+    pub fn with_schemas(&self, schemas: &[(u32, File)]) -> Result<Self> {
+        let (wire, more) = self.wire.with_schemas(schemas, &self.rules)?;
+        let mut files = self.files.clone();
+        files.extend(more);
+        Ok(Self {
+            wire,
+            rules: self.rules.clone(),
+            macs: self.macs.clone(),
+            source: self.source.clone(),
+            tenant: self.tenant.clone(),
+            files,
+            #[cfg(test)]
+            panics: self.panics,
+        })
     }
 
     /// The schemas in force: they go to `artifacts/`. Those of Confluent ids are below `confluent/<id>/`.
@@ -140,7 +189,7 @@ impl Decoder {
         self.files.clone()
     }
 
-    fn examine(&self, chain: &ChainId, raw: &RawRecord) -> Decoded {
+    fn examine(&self, chain: &ChainId, raw: &RawRecord, refusal: Option<&Refusal>) -> Decoded {
         #[cfg(test)]
         assert!(!self.panics, "as the test wants");
         let value = raw.value.as_deref();
@@ -165,13 +214,17 @@ impl Decoder {
         if value.is_empty() {
             return self.rejected(&Fail::new(codes::EMPTY, "the value has no bytes"), self.kept(raw));
         }
-        self.decode_value(chain, raw, value)
+        self.decode_value(chain, raw, value, refusal)
     }
 
-    fn decode_value(&self, chain: &ChainId, raw: &RawRecord, value: &[u8]) -> Decoded {
+    fn decode_value(&self, chain: &ChainId, raw: &RawRecord, value: &[u8], refusal: Option<&Refusal>) -> Decoded {
         let mut builder = Builder::new(&self.rules, raw);
         let (schema_id, read) = self.wire.read(value, &mut builder);
         let decoded = match read {
+            Err(fail) if fail.code() == codes::UNKNOWN_SCHEMA_ID && refusal.is_some() => {
+                let fail = refusal.map_or(fail, |r| Fail::new(r.code, r.detail.clone()));
+                self.unreadable(fail, raw, value, schema_id.as_deref())
+            }
             Err(fail) => self.unreadable(fail, raw, value, schema_id.as_deref()),
             // everything was looked at: what it holds may be kept
             Ok(Said::Unknown(fail)) => self.rejected(&fail, self.kept(raw)),

@@ -131,7 +131,7 @@ impl Plan {
 
 /// For each field of the writer the field of the event that it becomes: by its name, else by an alias that no other
 /// field has taken.
-fn targets(fields: &[RecordField]) -> Vec<Option<Field>> {
+pub(super) fn targets(fields: &[RecordField]) -> Vec<Option<Field>> {
     let mut taken: Vec<Field> = fields.iter().filter_map(|field| Field::from_name(&field.name)).collect();
     let mut target = |field: &RecordField| {
         Field::from_name(&field.name).or_else(|| {

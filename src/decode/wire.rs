@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     event::Text,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The path of the canonical schema among the files in force.
 const CANONICAL_PATH: &str = "schemas/auth_event.avsc";
@@ -32,7 +32,11 @@ const SINGLE_OBJECT_HEADER: usize = 10;
 /// How values are framed, with the compiled schemas.
 pub(super) enum Wire {
     Avro(Box<Plan>),
-    Confluent(BTreeMap<u32, Plan>),
+    Confluent {
+        plans: BTreeMap<u32, Arc<Plan>>,
+        /// Whether other ids are asked of a registry.
+        open: bool,
+    },
     SingleObject(BTreeMap<u64, Plan>),
     Json,
     Mapped(Box<Mapped>),
@@ -56,15 +60,9 @@ impl Wire {
                 let file = schema.clone().unwrap_or_else(canonical);
                 (Self::Avro(Box::new(compile(&file, rules)?.1)), vec![file])
             }
-            Format::Confluent { schemas } => {
-                let (mut plans, mut files) = (BTreeMap::new(), Vec::new());
-                for (id, file) in schemas {
-                    let plan = compile(file, rules).map_err(|e| e.context(format!("schema id {id}")))?.1;
-                    plans.insert(*id, plan);
-                    // the ids are part of what is in force
-                    files.push(File { path: format!("confluent/{id}/{}", file.path), bytes: file.bytes.clone() });
-                }
-                (Self::Confluent(plans), files)
+            Format::Confluent { schemas } | Format::Registry { schemas } => {
+                let (plans, files) = by_id(schemas.iter().map(|(id, file)| (*id, file)), rules)?;
+                (Self::Confluent { plans, open: matches!(format, Format::Registry { .. }) }, files)
             }
             Format::SingleObject { schemas } => {
                 let files = [vec![canonical()], schemas.clone()].concat();
@@ -87,6 +85,32 @@ impl Wire {
         })
     }
 
+    /// The schema id that must be asked of the registry before this value can be read.
+    #[inline]
+    pub fn wants(&self, value: &[u8]) -> Option<u32> {
+        let Self::Confluent { plans, open: true } = self else { return None };
+        let (0, id) = value.first_chunk::<CONFLUENT_HEADER>()?.split_first()? else { return None };
+        let id = u32::from_be_bytes(id.try_into().ok()?);
+        // registries count in Java's int
+        (!plans.contains_key(&id) && i32::try_from(id).is_ok()).then_some(id)
+    }
+
+    /// Whether the schema of this id is known.
+    pub fn knows(&self, id: u32) -> bool {
+        matches!(self, Self::Confluent { plans, .. } if plans.contains_key(&id))
+    }
+
+    /// The same with schemas that came from the registry, and these as files in force.
+    pub fn with_schemas(&self, schemas: &[(u32, File)], rules: &Rules) -> Result<(Self, Vec<File>)> {
+        let Self::Confluent { plans, open: true } = self else {
+            return Err(Error::bug("schemas came for a topic that asks no registry"));
+        };
+        let new = schemas.iter().filter(|(id, _)| !plans.contains_key(id)).map(|(id, file)| (*id, file));
+        let (mut more, files) = by_id(new, rules)?;
+        more.extend(plans.iter().map(|(id, plan)| (*id, plan.clone())));
+        Ok((Self::Confluent { plans: more, open: true }, files))
+    }
+
     /// Reads a value into an event. Also the schema id that the value names, whether it is known or not.
     pub fn read(&self, value: &[u8], builder: &mut Builder) -> (Option<Text>, Result<Said, Fail>) {
         let (id, read) = match self {
@@ -95,7 +119,7 @@ impl Wire {
             }
             Self::Mapped(mapped) => return (None, mapping::read_json(&mapped.plan, &mapped.zone, value, builder)),
             Self::Avro(plan) => (None, run::run(plan, value, 0, builder)),
-            Self::Confluent(plans) => read_confluent(plans, value, builder),
+            Self::Confluent { plans, .. } => read_confluent(plans, value, builder),
             Self::SingleObject(plans) => read_single_object(plans, value, builder),
             Self::Json => (None, json::read(value, builder)),
             Self::Opaque => (None, Ok(())),
@@ -109,7 +133,7 @@ impl Wire {
         let mark = match self {
             Self::Json | Self::Mapped(_) | Self::Opaque => return None,
             Self::Avro(plan) => plan.marked,
-            Self::Confluent(plans) => match schema_id.and_then(|id| plans.get(&id.parse().ok()?)) {
+            Self::Confluent { plans, .. } => match schema_id.and_then(|id| plans.get(&id.parse().ok()?)) {
                 Some(plan) => plan.marked,
                 None => plans.values().find_map(|plan| plan.marked),
             },
@@ -125,6 +149,20 @@ impl Wire {
             None => None,
         }
     }
+}
+
+/// The plans of schemas by id, and the schemas as files in force: the ids are part of what is.
+fn by_id<'a>(
+    schemas: impl Iterator<Item = (u32, &'a File)>,
+    rules: &Rules,
+) -> Result<(BTreeMap<u32, Arc<Plan>>, Vec<File>)> {
+    let (mut plans, mut files) = (BTreeMap::new(), Vec::new());
+    for (id, file) in schemas {
+        let plan = compile(file, rules).map_err(|e| e.context(format!("schema id {id}")))?.1;
+        plans.insert(id, Arc::new(plan));
+        files.push(File { path: format!("confluent/{id}/{}", file.path), bytes: file.bytes.clone() });
+    }
+    Ok((plans, files))
 }
 
 fn compile(file: &File, rules: &Rules) -> Result<(Schema, Plan)> {
@@ -162,7 +200,7 @@ fn by_fingerprint(files: &[File], rules: &Rules) -> Result<BTreeMap<u64, Plan>> 
 }
 
 fn read_confluent(
-    plans: &BTreeMap<u32, Plan>,
+    plans: &BTreeMap<u32, Arc<Plan>>,
     value: &[u8],
     builder: &mut Builder,
 ) -> (Option<Text>, Result<(), Fail>) {

@@ -42,6 +42,13 @@ impl InForce {
         Self { names, bundles: [rules, (decode, bytes.into())] }
     }
 
+    /// The same with the schemas and mappings of others: rules and these come into force each at their own time.
+    pub fn with_decode_of(&self, other: &Self) -> Self {
+        let names = Artifacts { decode: other.names.decode, ..self.names };
+        let ([rules, _], [_, decode]) = (self.bundles.clone(), other.bundles.clone());
+        Self { names, bundles: [rules, decode] }
+    }
+
     /// Puts them, or lengthens the locks of those that lie there. If we crash here, the next start does it again. Who
     /// does not seal names none of them, and writes nothing.
     pub async fn store(&self, store: &dyn Store, options: &Options, now: i64) -> Result<()> {

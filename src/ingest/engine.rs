@@ -4,12 +4,14 @@ use super::{
     artifacts::{self, InForce},
     closing::FAREWELL,
     closing::Summary,
+    fetching::Fetching,
     lane::{Lane, State},
     opening::{Place, ask_broker},
     options::{Clock, Options, Parts},
     outbox::Outbox,
     report,
     rule_figures::RuleFigures,
+    schemas::Desk,
     seal::{Job, Outcome, Sealer},
     state::{Keeper, Loaded},
     status::{Notice, Status},
@@ -72,6 +74,7 @@ pub(super) struct Engine {
     pub(super) findings: Vec<Finding>,
     pub(super) figures: RuleFigures,
     pub(super) in_force: InForce,
+    pub(super) desk: Desk,
     pub(super) checks: Checks,
     pub(super) known: Known,
     source_fault: Option<Fault>,
@@ -100,6 +103,7 @@ pub async fn run(
         outbox: Outbox::new(parts.publisher, status.clone(), options.outbox),
         keeper: Keeper::new(options.state.clone(), status.clone()),
         detector: new_detector(&options),
+        desk: Desk::new(options.live.schemas.clone()),
         options,
         status,
         lanes: HashMap::new(),
@@ -117,12 +121,14 @@ pub async fn run(
         faulty: HashSet::new(),
     };
     let means = engine.means();
+    let mut fetching = Fetching::default();
     engine.status.started();
     let mut shutdown = std::pin::pin!(shutdown);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let room = engine.has_room();
+        fetching.begin(&mut engine);
         tokio::select! {
             biased;
             () = &mut shutdown => break,
@@ -130,6 +136,8 @@ pub async fn run(
             () = engine.outbox.settle_one() => {}
             ready = switching.next(&means) => engine.switch(ready),
             landed = engine.keeper.landed() => engine.kept(landed),
+            landed = engine.desk.landed() => engine.fetched(landed),
+            ready = fetching.next() => engine.know(ready),
             _ = tick.tick() => engine.tick(),
             event = source.next(), if room => match event {
                 Some(event) => engine.event(event),
@@ -355,9 +363,12 @@ impl Engine {
         lane.state = State::Opening;
         drop(lane.take_ahead());
         lane.end = None;
-        let (from, generation) = (lane.read_next(), lane.generation);
+        let (from, generation, stopping) = (lane.read_next(), lane.generation, lane.stopping.take());
         let (control, tell, partition) = (self.control.clone(), self.tell.clone(), partition.clone());
         tokio::spawn(async move {
+            if let Some(stopping) = stopping {
+                let _ = stopping.await; // a panic of it changes nothing
+            }
             let result = loop {
                 match control.start(&partition, from).await {
                     Err(error) if error.is_retry() && !tell.is_closed() => tokio::time::sleep(LOOKUP_AGAIN).await,
@@ -460,10 +471,11 @@ impl Engine {
         if Checks::due(&mut self.checks.report, REPORT, false) {
             self.report();
         }
+        self.mind_schemas();
         self.status.beat();
         let due = |lane: &Lane| match lane.state {
             State::Active { .. } => lane.is_due(now) || lane.owes_heartbeat(now),
-            State::Held | State::Opening => lane.is_due(now),
+            State::Held | State::Opening | State::Awaiting(_) => lane.is_due(now),
             State::Stopped(_) => false,
         };
         let due: Vec<_> = self.lanes.values().filter(|lane| due(lane)).map(|lane| lane.partition.clone()).collect();
@@ -509,7 +521,7 @@ impl Engine {
 
     /// Asks, one partition after the other, where the broker's log begins and ends: for lag and time to loss.
     fn ask_brokers(&self) {
-        let active = self.lanes.values().filter(|lane| matches!(lane.state, State::Active { .. } | State::Held));
+        let active = self.lanes.values().filter(|lane| !matches!(lane.state, State::Opening | State::Stopped(_)));
         let ask: Vec<_> = active.map(|l| (l.partition.clone(), l.generation, l.broker.clone())).collect();
         let (control, tell) = (self.control.clone(), self.tell.clone());
         tokio::spawn(async move {

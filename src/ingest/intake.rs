@@ -2,13 +2,14 @@
 
 use super::{
     engine::Engine,
+    fetching::look,
     lane::{Lane, State},
-    options::Options,
     outbox::{Outbox, names},
     report,
     status::Notice,
 };
 use crate::{
+    decode::Refusal,
     detect::{Detector, Finding, Input},
     error::Result,
     position::TopicPartition,
@@ -23,8 +24,17 @@ impl Engine {
         let mut failed = None;
         if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(|lane| lane.takes(batch.epoch)) {
             lane.end = None;
-            for record in &batch.records {
-                match take(lane, record, now, &mut self.detector, &mut self.outbox, &mut self.findings, &self.options) {
+            for (place, record) in batch.records.iter().enumerate() {
+                let refusal = match look(&mut self.desk, lane, batch.records.get(place..).unwrap_or_default()) {
+                    Ok(refusal) => refusal,
+                    // it and what follows is read again when the registry has answered
+                    Err(awaited) => {
+                        lane.state = State::Awaiting(awaited);
+                        break;
+                    }
+                };
+                let how = How { now, dead_letters: self.options.dead_letters, refusal: refusal.as_deref() };
+                match take(lane, record, &how, &mut self.detector, &mut self.outbox, &mut self.findings) {
                     Ok(true) => {}
                     // full: what follows is read again when the segment under way is sealed
                     Ok(false) => {
@@ -42,9 +52,13 @@ impl Engine {
             self.stop(&batch.partition, error.context(format!("partition {}", batch.partition)));
         }
         self.publish_findings();
-        if self.lanes.get(&batch.partition).is_some_and(|lane| matches!(lane.state, State::Held)) {
+        let paused = |lane: &&mut Lane| matches!(lane.state, State::Held | State::Awaiting(_));
+        if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(paused) {
             let (control, partition) = (self.control.clone(), batch.partition.clone());
-            tokio::spawn(async move { control.stop(&partition).await });
+            lane.stopping = Some(tokio::spawn(async move {
+                // if it cannot be stopped its records keep coming and are dropped
+                let _ = control.stop(&partition).await;
+            }));
         }
         self.seal_if_due(&batch.partition);
     }
@@ -157,15 +171,23 @@ impl Engine {
     }
 }
 
+/// What a record is taken with.
+struct How<'a> {
+    now: i64,
+    /// Whether rejections are published.
+    dead_letters: bool,
+    /// Why its schema cannot be had, if it needs one of the registry.
+    refusal: Option<&'a Refusal>,
+}
+
 /// Passes a record along the three cursors of its lane. `false`: there is no room for its leaf, take it again later.
 fn take(
     lane: &mut Lane,
     record: &RawRecord,
-    now: i64,
+    how: &How<'_>,
     detector: &mut Detector,
     outbox: &mut Outbox,
     findings: &mut Vec<Finding>,
-    options: &Options,
 ) -> Result<bool> {
     let offset = record.offset;
     if offset < lane.read_next() {
@@ -175,18 +197,18 @@ fn take(
     if seals && !(lane.builder.has_room(record) && lane.naming.fits(offset)) {
         return Ok(false);
     }
-    let decoded = lane.topic.decoder.decode(&lane.chain, record);
+    let decoded = lane.topic.decoder.decode_with(&lane.chain, record, how.refusal);
     lane.record_time = Some(record.timestamp);
     if offset >= lane.judge_next {
         if lane.judges() {
             let outcome = &decoded.outcome;
-            let input = Input { chain: &lane.chain, offset, timestamp: record.timestamp, now, outcome };
+            let input = Input { chain: &lane.chain, offset, timestamp: record.timestamp, now: how.now, outcome };
             detector.judge(&input, findings);
         }
         lane.judge_next = offset + 1;
     }
     if lane.seals && offset >= lane.dead_next {
-        let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| options.dead_letters);
+        let letter = publish::dead_letter::dead_letter(&lane.chain, record, &decoded).filter(|_| how.dead_letters);
         match letter {
             Some(letter) if lane.overflow.is_none() && outbox.has_room_for_letter() => {
                 outbox.push(&lane.partition, lane.generation, offset, letter);

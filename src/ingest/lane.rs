@@ -1,6 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
+    fetching::Awaited,
     naming::Naming,
     options::{SealOptions, Topic},
     plan,
@@ -16,7 +17,10 @@ use crate::{
     source::{Commit, SourceEvent},
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 /// Log starts remembered, one for each time the broker was asked: an hour's worth.
 const STARTS: usize = 240;
@@ -30,6 +34,8 @@ pub enum State {
     Active { epoch: u64 },
     /// Reading pauses until the segment under way is sealed: its successor is full.
     Held,
+    /// Reading pauses until the registry has said what schemas its next records have.
+    Awaiting(Awaited),
     /// Something that a person must look at. Other lanes run on.
     Stopped(String),
 }
@@ -54,6 +60,8 @@ pub struct Lane {
     ahead_bytes: usize,
     /// Leaves not yet on their way.
     pub builder: SegmentBuilder,
+    /// The source is being told to stop: it must not hear that after it was told to begin again.
+    pub stopping: Option<JoinHandle<()>>,
     /// When the first of them arrived.
     pub first_at: Option<Instant>,
     /// Bytes of the segment on its way; `None` when none is.
@@ -125,6 +133,7 @@ impl Lane {
             head: None,
             builder: SegmentBuilder::new(0, options.codec, options.level),
             first_at: None,
+            stopping: None,
             under_way: None,
             task: None,
             judge_next: 0,

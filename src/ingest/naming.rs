@@ -1,6 +1,6 @@
 //! Which rules and schemas a manifest names: those with which the records of its segment were judged, and no others.
 
-use crate::manifest::Artifacts;
+use crate::{digest::Digest, manifest::Artifacts};
 
 /// What was in force for the records of one partition.
 #[derive(Debug, Clone)]
@@ -23,6 +23,12 @@ impl Naming {
     pub fn change(&mut self, offset: i64, names: Artifacts) {
         self.later.retain(|(from, _)| *from < offset);
         self.later.push((offset, names));
+    }
+
+    /// Records are decoded with other schemas from now on, those that are read again as well.
+    pub fn decode(&mut self, decode: Option<Digest>) {
+        self.first.decode = decode;
+        self.later.iter_mut().for_each(|(_, names)| names.decode = decode);
     }
 
     fn of(&self, offset: i64) -> Artifacts {
@@ -62,7 +68,6 @@ impl Naming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     fn names(n: u8) -> Artifacts {
         Artifacts { rules: Some(Digest([n; 32])), decode: None }
@@ -97,6 +102,21 @@ mod tests {
         naming.prune(10);
         naming.took(10);
         assert_eq!((naming.take(), naming.later.len()), (names(2), 0));
+    }
+
+    #[test]
+    fn a_segment_names_the_schemas_with_which_its_records_were_read_even_if_they_are_read_again() {
+        let with = |names: Artifacts, n: u8| Artifacts { decode: Some(Digest([n; 32])), ..names };
+        let mut naming = Naming::new(names(1));
+        naming.took(4);
+        naming.change(5, names(2));
+        naming.decode(Some(Digest([9; 32])));
+        assert!(!naming.fits(4), "what waits was read with fewer schemas");
+        assert_eq!(naming.take(), names(1));
+        naming.took(4);
+        assert_eq!(naming.take(), with(names(1), 9), "judged by the rules of then, read with the schemas of now");
+        naming.took(5);
+        assert_eq!(naming.take(), with(names(2), 9));
     }
 
     #[test]

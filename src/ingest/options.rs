@@ -1,7 +1,7 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
 pub use super::state::Keeping;
-use super::switching::Changes;
+use super::{schemas::Schemas, switching::Changes};
 use crate::{
     decode::Decoder,
     detect::{Limits, RuleSet},
@@ -110,6 +110,8 @@ pub struct Live {
     pub shadow: bool,
     /// Rules that are to come into force under way. They must not look back further than what a restart reads again.
     pub changes: Option<Changes>,
+    /// Where schemas are asked for that records name by an id.
+    pub schemas: Option<Schemas>,
     /// By which fields topics are partitioned; `None` where that is not known. No field at all: no record of the topic
     /// is judged.
     pub partitioned_by: ByTopic<Option<Vec<String>>>,

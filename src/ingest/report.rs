@@ -128,6 +128,7 @@ pub(super) fn tell(engine: &mut Engine) {
     for (stream, messages) in engine.outbox.by_stream() {
         gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
     }
+    engine.tell_registry();
     gauge!(BUFFER_BYTES).set(engine.memory() as f64);
     super::coverage::tell(&engine.options, engine.lanes.values(), &engine.status);
     engine.figures.tell(&engine.detector.rule_stats(), engine.detector.totals(), &engine.status);
@@ -139,6 +140,7 @@ fn lane_status(lane: &Lane, unacknowledged: Option<i64>, deferred: Option<i64>) 
         State::Opening => ("resolving", None),
         State::Active { .. } => ("active", None),
         State::Held => ("held", None),
+        State::Awaiting(_) => ("awaiting", None),
         State::Stopped(why) => ("stopped", Some(why.clone())),
     };
     LaneStatus {
@@ -165,7 +167,7 @@ fn gauges(lane: &Lane, status: &LaneStatus, now: i64) {
         gauge!(SEALED_OFFSET, &labels).set(status.sealed_to as f64);
         gauge!(SEAL_AGE, &labels).set(lane.seal_age(Instant::now()).as_secs_f64());
     }
-    for state in ["resolving", "active", "held", "stopped"] {
+    for state in ["resolving", "active", "held", "awaiting", "stopped"] {
         let [topic, partition] = labels.clone();
         let is = if status.state == state { 1.0 } else { 0.0 };
         gauge!(LANE_STATE, &[topic, partition, ("state", state.to_string())]).set(is);

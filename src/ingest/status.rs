@@ -17,7 +17,7 @@ use std::{
 /// Where a partition stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneStatus {
-    /// `resolving`, `active`, `held` or `stopped`.
+    /// `resolving`, `active`, `held`, `awaiting` (a schema) or `stopped`.
     pub state: &'static str,
     /// Why it stopped.
     pub error: Option<String>,

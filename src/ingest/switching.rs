@@ -118,7 +118,8 @@ impl Engine {
                 self.detector.keep(keeping.horizon, began);
             }
             self.options.rules = rules;
-            self.in_force = in_force;
+            // schemas may have come into force while these were stored
+            self.in_force = in_force.with_decode_of(&self.in_force);
             for lane in self.lanes.values_mut() {
                 lane.naming.change(lane.judge_next, self.in_force.names);
             }

@@ -19,6 +19,11 @@ use std::{
 
 /// Answers every request (path, body) on a port of its own; `None`: not at all. Its URL.
 pub fn http(answer: impl Fn(&str, &[u8]) -> Option<(u16, Vec<u8>)> + Send + Sync + 'static) -> String {
+    http_heads(move |path, _, body| answer(path, body))
+}
+
+/// The same, told the lines of the request's head as well.
+pub fn http_heads(answer: impl Fn(&str, &str, &[u8]) -> Option<(u16, Vec<u8>)> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = Arc::new(answer);
@@ -27,7 +32,7 @@ pub fn http(answer: impl Fn(&str, &[u8]) -> Option<(u16, Vec<u8>)> + Send + Sync
             let (Ok(mut stream), answer) = (stream, answer.clone()) else { continue };
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let (mut first, mut length) = (String::new(), 0);
+                let (mut first, mut head, mut length) = (String::new(), String::new(), 0);
                 reader.read_line(&mut first).ok()?;
                 loop {
                     let mut line = String::new();
@@ -35,6 +40,7 @@ pub fn http(answer: impl Fn(&str, &[u8]) -> Option<(u16, Vec<u8>)> + Send + Sync
                     if line.trim().is_empty() {
                         break;
                     }
+                    head += &line;
                     if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                         length = value.trim().parse().ok()?;
                     }
@@ -42,10 +48,10 @@ pub fn http(answer: impl Fn(&str, &[u8]) -> Option<(u16, Vec<u8>)> + Send + Sync
                 let mut body = vec![0; length];
                 reader.read_exact(&mut body).ok()?;
                 let path = first.split(' ').nth(1).unwrap_or_default();
-                let (status, body) = answer(path, &body)?;
-                let head =
+                let (status, body) = answer(path, &head, &body)?;
+                let answered =
                     format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-                stream.write_all(head.as_bytes()).ok()?;
+                stream.write_all(answered.as_bytes()).ok()?;
                 stream.write_all(&body).ok()
             });
         }

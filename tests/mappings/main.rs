@@ -4,9 +4,11 @@
 // helpers of tests fail by panicking, as tests do
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod changes;
 mod cli;
 mod docs;
 mod hostile;
+mod infer;
 mod keycloak;
 mod language;
 mod openssh;

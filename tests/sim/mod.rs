@@ -104,6 +104,7 @@ pub struct World {
     pub seal: SealOptions,
     pub outbox: usize,
     pub live: Live,
+    pub format: Format,
     pub state: Option<Arc<dyn StateLog>>,
     /// How many records a restart may read again.
     pub replay: i64,
@@ -141,6 +142,7 @@ impl World {
             },
             outbox: 1000,
             live: Live::default(),
+            format: Format::Json,
             state: None,
             replay: 100_000,
         }
@@ -173,7 +175,7 @@ impl World {
     /// The settings of a process.
     pub fn options(&self, name: &str) -> Options {
         let spec = TopicSpec {
-            format: Format::Json,
+            format: self.format.clone(),
             source: Some("sim".into()),
             tenant: None,
             keep_event_only: false,

@@ -1,5 +1,7 @@
-//! `authseal schemas`: the mappings of other products' records.
+//! `authseal schemas`: the mappings of other products' records, and the schemas of Avro ones.
 
+mod check;
+mod infer;
 mod r#try;
 
 use super::{
@@ -38,6 +40,12 @@ enum Command {
     },
     /// Show what becomes of each record of a file, and how much of it is understood
     Try(r#try::Args),
+    /// Propose a mapping for the records of a file
+    Infer(infer::Args),
+    /// Say what a change of an Avro schema takes away: from authseal, and from other readers
+    Check(check::Args),
+    /// Print a schema that a registry has, with what it refers to in it
+    Fetch(check::FetchArgs),
 }
 
 /// Runs it.
@@ -46,6 +54,9 @@ pub fn main(args: Args) -> Result<u8, Failure> {
         Command::List { json } => list(json),
         Command::Show { mapping, tables } => show(&mapping, tables),
         Command::Try(args) => r#try::run(&args),
+        Command::Infer(args) => infer::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Fetch(args) => check::fetch(&args),
     }
 }
 

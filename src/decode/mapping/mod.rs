@@ -9,6 +9,7 @@
 mod describe;
 mod doc;
 mod eval;
+pub mod infer;
 mod load;
 mod pairs;
 mod path;

@@ -70,11 +70,40 @@ fn every_code_is_reached_and_explained() {
         (withheld.code, withheld.scope, withheld.length),
         ("oversized_record", Scope::Record, large.size() as i64)
     );
+    // what a registry refuses
+    let asks = decoder(Format::Registry { schemas: BTreeMap::new() });
+    for code in [codes::SCHEMA_UNUSABLE, codes::SCHEMA_UNAVAILABLE] {
+        let refusal = Refusal { code, detail: "schema id 7: why".into() };
+        let decoded = asks.decode_with(&chain(), &record("\0\0\0\0\u{7}x"), Some(&refusal));
+        assert_eq!(rejection(&decoded), (code, "schema id 7: why"));
+        assert_eq!(decoded.schema_id.as_deref(), Some("7"));
+        reached.push(code);
+    }
     let mut listed: Vec<_> = codes::ALL.iter().map(|c| c.code).collect();
     assert!(codes::ALL.iter().all(|c| !c.cause.is_empty() && !c.remedy.is_empty()));
     reached.sort_unstable();
     listed.sort_unstable();
     assert_eq!(reached, listed);
+}
+
+#[test]
+fn ids_are_asked_for_that_a_registry_can_have_given_and_nobody_knows() {
+    let pinned = || BTreeMap::from([(7, file(CANONICAL_SCHEMA))]);
+    let asks = decoder(Format::Registry { schemas: pinned() });
+    let value = |id: u32| {
+        let bytes = [&[0][..], &id.to_be_bytes(), b"x"].concat();
+        RawRecord { value: Some(bytes.into()), ..RawRecord::default() }
+    };
+    assert_eq!(asks.wants(&value(8)), Some(8));
+    for never in [value(7), value(1 << 31), record("\u{1}abcdef"), record("\0\0\0"), RawRecord::default()] {
+        assert_eq!(asks.wants(&never), None, "{never:?}");
+    }
+    assert_eq!(decoder(Format::Confluent { schemas: pinned() }).wants(&value(8)), None);
+    // what came is known, and part of what is in force
+    let more = asks.with_schemas(&[(8, file(CANONICAL_SCHEMA)), (7, file(CANONICAL_SCHEMA))]).unwrap();
+    assert_eq!((more.wants(&value(8)), more.knows(8), asks.knows(8)), (None, true, false));
+    assert_eq!((asks.files().len(), more.files().len()), (1, 2));
+    assert!(decoder(Format::Json).with_schemas(&[]).is_err());
 }
 
 #[test]

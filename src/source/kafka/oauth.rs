@@ -103,6 +103,38 @@ impl Settings {
     }
 }
 
+/// The same credentials for another client of ours than Kafka's: that of a schema registry.
+pub struct ClientCredentials(Settings);
+
+impl ClientCredentials {
+    /// Asks nobody yet. Who calls has checked that the secret may travel to the endpoint. `authorities` is PEM.
+    pub fn new(
+        endpoint: &str,
+        client: &str,
+        secret: &str,
+        scope: Option<&str>,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self> {
+        let store = TrustStore::default();
+        let store = authorities.map(|pem| TrustStore::default().with_pem_certificate(pem)).unwrap_or(store);
+        let tls = TlsContext::builder().with_trust_store(store).build();
+        Ok(Self(Settings {
+            endpoint: endpoint.to_owned(),
+            client: client.to_owned(),
+            secret: Zeroizing::new(secret.to_owned()),
+            scope: scope.map(str::to_owned),
+            tls: tls.map_err(|e| Error::config("the trusted certificates cannot be used").caused_by(e))?,
+        }))
+    }
+
+    /// A new token, and for how long it holds.
+    pub async fn token(&self) -> Result<(Zeroizing<String>, Duration)> {
+        let late = |_| Err(Error::retry(format!("no answer within {} s", PATIENCE.as_secs())));
+        let token = tokio::time::timeout(PATIENCE, fetch(&self.0)).await.unwrap_or_else(late)?;
+        Ok((token.text, token.lifetime))
+    }
+}
+
 impl Settings {
     /// What goes into the header: RFC 6749 §2.3.1, both form-encoded, then as in HTTP Basic.
     fn basic(&self) -> Zeroizing<String> {
