@@ -29,11 +29,14 @@ const CONFLUENT_HEADER: usize = 5;
 /// Single object: C3 01 and the fingerprint.
 const SINGLE_OBJECT_HEADER: usize = 10;
 
+/// Compiled schemas by the ids that records name: shared, for a decoder that knows more has those of the one before.
+type PlansById = BTreeMap<u32, Arc<Plan>>;
+
 /// How values are framed, with the compiled schemas.
 pub(super) enum Wire {
     Avro(Box<Plan>),
     Confluent {
-        plans: BTreeMap<u32, Arc<Plan>>,
+        plans: PlansById,
         /// Whether other ids are asked of a registry.
         open: bool,
     },
@@ -152,10 +155,7 @@ impl Wire {
 }
 
 /// The plans of schemas by id, and the schemas as files in force: the ids are part of what is.
-fn by_id<'a>(
-    schemas: impl Iterator<Item = (u32, &'a File)>,
-    rules: &Rules,
-) -> Result<(BTreeMap<u32, Arc<Plan>>, Vec<File>)> {
+fn by_id<'a>(schemas: impl Iterator<Item = (u32, &'a File)>, rules: &Rules) -> Result<(PlansById, Vec<File>)> {
     let (mut plans, mut files) = (BTreeMap::new(), Vec::new());
     for (id, file) in schemas {
         let plan = compile(file, rules).map_err(|e| e.context(format!("schema id {id}")))?.1;
@@ -199,11 +199,7 @@ fn by_fingerprint(files: &[File], rules: &Rules) -> Result<BTreeMap<u64, Plan>> 
     Ok(plans)
 }
 
-fn read_confluent(
-    plans: &BTreeMap<u32, Arc<Plan>>,
-    value: &[u8],
-    builder: &mut Builder,
-) -> (Option<Text>, Result<(), Fail>) {
+fn read_confluent(plans: &PlansById, value: &[u8], builder: &mut Builder) -> (Option<Text>, Result<(), Fail>) {
     if value.first() != Some(&0) {
         let fail = Fail::new(codes::WRONG_MAGIC, "the value does not begin with the byte 00 of the Confluent format");
         return (None, Err(fail.at(0)));

@@ -215,8 +215,8 @@ fn words(path: &str) -> String {
 
 /// How well the end of a path is one of the names: smaller is better.
 fn rank(words: &str, names: &[&str]) -> Option<usize> {
-    let ends = |name: &&str| words == *name || words.strip_suffix(*name).is_some_and(|before| before.ends_with('.'));
-    names.iter().position(|name| ends(&name))
+    let ends = |name: &str| words == name || words.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
+    names.iter().position(|name| ends(name))
 }
 
 fn choose(survey: &Survey) -> Vec<Chosen<'_>> {
