@@ -4,7 +4,7 @@
 use super::{
     Config, Roles, Rules, Seal,
     check::Check,
-    kafka, log,
+    inventory, kafka, log,
     problem::Problem,
     secret::{Key32, Secret},
     settings::*,
@@ -70,6 +70,7 @@ pub(super) fn resolve(
     let choices: Vec<(String, Option<String>)> = choices.collect();
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
+    let inventory = inventory::resolve(settings.inventory, roles, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
     let heartbeat = seal.as_ref().map_or(HOUR, |seal| seal.heartbeat);
     if let Some(place) = topics.iter().position(|topic| topic.spec.keep_event_only)
@@ -97,6 +98,7 @@ pub(super) fn resolve(
             shadow_topic,
             dead_letters_topic,
             rules,
+            inventory,
             seal,
             store,
             http,

@@ -1,10 +1,11 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
+use super::accuracy::KnownSources;
 pub use super::state::Keeping;
 use super::switching::Changes;
 use crate::{
     decode::Decoder,
-    detect::{Limits, RuleSet},
+    detect::{Limits, RuleSet, Watch},
     note::Verifiers,
     publish::Publisher,
     segment::Codec,
@@ -111,6 +112,10 @@ pub struct Live {
     pub changes: Option<Changes>,
     /// By which fields topics are partitioned, where that is known. None at all: no record of the topic is judged.
     pub partitioned_by: HashMap<String, Vec<String>>,
+    /// What is watched of the sources.
+    pub sources: Watch,
+    /// Names of sources that may stand in metrics.
+    pub known_sources: KnownSources,
 }
 
 impl Live {
