@@ -52,7 +52,7 @@ struct Source {
 pub struct Accuracy {
     topic: String,
     known: KnownSources,
-    sources: Vec<Box<Source>>,
+    sources: Vec<Source>,
     last: usize,
 }
 
@@ -91,13 +91,13 @@ impl Accuracy {
         let name = if self.known.contains(name) { name } else { OTHER };
         let found = self.sources.iter().position(|source| source.name == name);
         self.last = found.unwrap_or_else(|| {
-            self.sources.push(Box::new(Source {
+            self.sources.push(Source {
                 name: name.to_owned(),
                 events: [[0; OUTCOMES]; ACTIVITIES],
                 fields: [0; FIELDS],
                 skews: Default::default(),
                 touched: false,
-            }));
+            });
             self.sources.len() - 1
         });
         self.last

@@ -2,6 +2,7 @@
 
 use crate::{
     decode_at, decoder,
+    openssh::other_lines,
     samples::{PRODUCTS, came, lines},
     shipped,
 };
@@ -43,7 +44,8 @@ impl Covered {
         let real = real.map(|(_, file, text, came)| ((*file).to_owned(), *text, *came));
         for (file, text, came) in written.chain(real) {
             let decoder = decoder(shipped(mapping), text);
-            for line in lines(&file) {
+            let more = if mapping == "sshd" { other_lines() } else { Vec::new() };
+            for line in lines(&file).into_iter().chain(more) {
                 covered.samples += 1;
                 match decode_at(&decoder, line.as_bytes(), came).outcome {
                     Outcome::Opaque => covered.opaque += 1,

@@ -125,7 +125,12 @@ impl Report<'_> {
         alert.insert("finding_info".into(), self.info(now));
         let mut evidence = Map::new();
         put(&mut evidence, "uid", self.reach.first().map(|position| json!(position.to_string())));
-        evidence.insert("data".into(), self.data.clone());
+        let mut data = self.data.clone();
+        if let (Some(data), Some(position)) = (data.as_object_mut(), self.reach.first()) {
+            data.insert("position".into(), json!(position.to_string()));
+            data.insert("positions".into(), self.reach.iter().map(|position| json!(position.to_string())).collect());
+        }
+        evidence.insert("data".into(), data);
         alert.insert("evidences".into(), json!([evidence]));
         let runbook = if self.runbook.is_empty() { rule.runbook } else { self.runbook };
         let remediation = match is_url(runbook) {

@@ -379,14 +379,13 @@ impl Holes {
             "before": last.as_ref().map(ToString::to_string), "after": position.to_string(),
             "more_are_only_counted": is_last,
         });
-        let behind = last.filter(|last| last.chain != position.chain);
         let report = Report {
             rule: &HOLE,
             uid: uid(HOLE.id, key.len(), &canonical, None, &position),
             title: format!("Events of {} are missing: {words} not in {}", clip(&numbering.source, 64), topic.name),
             key,
             tenant: numbering.tenant.as_deref(),
-            reach: [position.clone()].into_iter().chain(behind).collect(),
+            reach: [position.clone()].into_iter().chain(last).collect(),
             position,
             times: (before.time, after.time),
             data,

@@ -190,8 +190,7 @@ impl Silence {
             reach: vec![position.clone()],
             times: (event.time.0, event.time.0),
             data: json!({
-                "source": clip(&event.source, 256), "position": position.to_string(),
-                "more_are_only_counted": self.new.len() == MOST_NEW,
+                "source": clip(&event.source, 256), "more_are_only_counted": self.new.len() == MOST_NEW,
             }),
             position,
             owner: "",
@@ -257,7 +256,7 @@ impl Entry {
             times: (micros, spoke.map_or(micros, |spoke| spoke.saturating_mul(1000))),
             data: json!({
                 "source": spec.name, "since": began, "max_silence_seconds": spec.max_silence.as_secs(),
-                "heard": !never, "position": self.at.as_ref().map(ToString::to_string), "spoke": spoke,
+                "heard": !never, "spoke": spoke,
             }),
             position: at,
             owner: &spec.owner,
