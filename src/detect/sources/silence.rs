@@ -245,6 +245,8 @@ impl Entry {
             None if never => format!("Source {} was never heard, for more than {allowed}", spec.name),
             None => format!("Source {} has been silent for more than {allowed}", spec.name),
         };
+        // what was heard by whoever came before has no position here
+        let is_known = spoke.is_some() || self.at.is_some();
         let micros = began.saturating_mul(1000);
         let report = Report {
             rule: &SILENT,
@@ -252,7 +254,7 @@ impl Entry {
             title,
             key: key.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             tenant: spec.tenant.as_deref(),
-            reach: if never { Vec::new() } else { vec![at.clone()] },
+            reach: if is_known { vec![at.clone()] } else { Vec::new() },
             times: (micros, spoke.map_or(micros, |spoke| spoke.saturating_mul(1000))),
             data: json!({
                 "source": spec.name, "since": began, "max_silence_seconds": spec.max_silence.as_secs(),
