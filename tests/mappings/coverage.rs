@@ -138,3 +138,18 @@ fn most_fields_of_each_mapping_are_filled_by_a_sample() {
         assert!(covered.events > 0 && missing.len() * 4 <= known.fields.len(), "{name}: no sample fills {missing:?}");
     }
 }
+
+#[test]
+fn an_event_that_is_minutes_ahead_of_its_record_is_marked() {
+    let decoder = decoder(shipped("keycloak-event"), false);
+    let line = &lines("keycloak/events.ndjson")[0];
+    let sample: serde_json::Value = serde_json::from_str(line).unwrap();
+    let time = sample["time"].as_i64().unwrap();
+    let quality = |came: i64| match decode_at(&decoder, line.as_bytes(), came).outcome {
+        Outcome::Event(event) => event.quality,
+        other => panic!("no event: {other:?}"),
+    };
+    assert_eq!(quality(time - 300_000), Vec::<authseal::event::Text>::new(), "as far as clocks may differ");
+    assert_eq!(quality(time - 301_000), ["time:ahead"]);
+    assert!(quality(time + 86_400_000).is_empty(), "what comes late is not marked: it may have been on its way");
+}
