@@ -76,6 +76,17 @@ pub trait FieldValue: Default {
     fn view(&self) -> Value<'_>;
     /// Where to put another value.
     fn slot(&mut self) -> Slot<'_>;
+    /// Whether it says anything: it is there, not empty, and no default.
+    #[inline]
+    fn is_filled(&self) -> bool {
+        match self.view() {
+            Value::Null => false,
+            Value::Text(text) => !text.is_empty(),
+            Value::Texts(texts) => !texts.is_empty(),
+            Value::Map(map) => !map.is_empty(),
+            _ => true,
+        }
+    }
 }
 
 /// A field to be written, seen by its type: for decoders.
@@ -231,6 +242,10 @@ macro_rules! symbols {
             fn slot(&mut self) -> Slot<'_> {
                 Slot::Enum(self)
             }
+            #[inline]
+            fn is_filled(&self) -> bool {
+                *self != Self::$default
+            }
         }
 
         impl SetSymbol for $name {
@@ -310,6 +325,15 @@ macro_rules! auth_event {
             /// What `field` holds.
             pub fn get(&self, field: Field) -> Value<'_> {
                 match field { $(Field::$name => self.$name.view()),+ }
+            }
+
+            /// Which fields say something, each as the bit of its place: [`FieldValue::is_filled`].
+            pub fn filled(&self) -> u64 {
+                // one bit a field
+                const { assert!(Field::ALL.len() <= 64) };
+                let mut filled = 0;
+                $(filled |= u64::from(self.$name.is_filled()) << Field::$name as u32;)+
+                filled
             }
 
             /// Where `field` is written.
@@ -455,6 +479,16 @@ mod tests {
         let Slot::OptText(user) = event.slot(Field::user) else { panic!("user is an optional string") };
         *user = Some("alice".into());
         assert_eq!(event.user.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn fields_that_say_something_are_told() {
+        let mut event = AuthEvent { user: Some("alice".into()), outcome: Outcome::Failure, ..AuthEvent::default() };
+        event.session = Some(Text::default());
+        let filled = event.filled();
+        let told: Vec<&str> =
+            Field::ALL.iter().filter(|field| filled & (1 << **field as u32) != 0).map(|f| f.name()).collect();
+        assert_eq!(told, ["time", "outcome", "user"]);
     }
 
     #[test]

@@ -418,6 +418,24 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("[kafka]", "trust_file = \"seal.key\"\n[kafka]", "trust_file: line 1: "),
     ("[store]", "[http]\nlisten = \"localhost\"\n[store]", "http.listen: must be an IP address and a port"),
     ("[store]", "[log]\nlevel = \"a=b=c\"\n[store]", "log.level: "),
+    ("name = \"auth\"", "name = \"auth\"\nsequence_by = [\"hots\"]", "topics.0.sequence_by: \"hots\" is no field"),
+    ("[store]", "[inventory]\nunknown = \"alert\"\n[store]", "inventory.unknown: needs [[inventory.sources]]"),
+    (
+        "[store]",
+        "[[inventory.sources]]\nname = \"okta\"\n[store]",
+        "authseal.toml:10:1: inventory.sources.0.max_silence: is missing",
+    ),
+    (
+        "[store]",
+        "[[inventory.sources]]\nname = \"okta\"\nmax_silence = \"0s\"\n[store]",
+        "inventory.sources.0.max_silence: must be longer than nothing",
+    ),
+    (
+        "[store]",
+        "[[inventory.sources]]\nname = \"a\"\nmax_silence = \"1h\"\n\
+         [[inventory.sources]]\nname = \"a\"\nmax_silence = \"2h\"\n[store]",
+        "inventory.sources.1.name: \"a\" is listed twice",
+    ),
 ];
 
 #[test]

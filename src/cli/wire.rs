@@ -8,14 +8,14 @@ use crate::{
         reload::{self, Lookback, Watcher},
         rules,
     },
-    config::{self, Config, Start, TransparencyLog},
-    decode::{Decoder, Format},
-    detect::{Limits, RuleSet},
+    config::{self, Config, Inventory, Start, TransparencyLog},
+    decode::{Decoder, Format, mapping},
+    detect::{Limits, RuleSet, Watch},
     digest::hex,
     error::{Error, Result},
     health::Health,
     ingest::{
-        self, Begin, Clock, Keeping, Live, Options, Parts, Roles, SealOptions, Topic,
+        self, Begin, Clock, Keeping, KnownSources, Live, Options, Parts, Roles, SealOptions, Topic,
         status::{Notice, Status},
     },
     log,
@@ -32,7 +32,11 @@ use crate::{
     store::{self, Store, StoreSpec, selftest},
     topics::ByTopic,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Records read again before the committed offset at most, to rebuild the state of the rules.
@@ -360,7 +364,37 @@ fn live(config: &Config) -> Live {
         changes: None,
         schemas: None,
         partitioned_by: known,
+        sources: watch(config),
+        known_sources: known_sources(config),
     }
+}
+
+/// What is watched of sources, by whoever judges.
+fn watch(config: &Config) -> Watch {
+    if !config.roles.detect {
+        return Watch::default();
+    }
+    let numbered = config.topics.iter().filter(|topic| !topic.sequence_by.is_empty());
+    let sequences: BTreeMap<_, _> = numbered.map(|topic| (topic.name.clone(), topic.sequence_by.clone())).collect();
+    // when sources were heard is in every commit; what their numbers were is not
+    let horizon = if sequences.is_empty() { Duration::ZERO } else { config.rules.replay_horizon };
+    let Inventory { expected, tell_unknown } = config.inventory.clone();
+    Watch { sequences, expected, tell_unknown, horizon }
+}
+
+/// Names of sources that metrics may tell: those of the configuration and of the mappings in use. A topic stands for
+/// events that name none.
+fn known_sources(config: &Config) -> KnownSources {
+    let topics = config.topics.iter();
+    let mut names: BTreeSet<String> =
+        topics.clone().flat_map(|t| [t.name.clone()].into_iter().chain(t.spec.source.clone())).collect();
+    for topic in topics {
+        if let Format::Mapped { mapping, .. } = &topic.spec.format {
+            names.extend(mapping::sources_of(mapping));
+        }
+    }
+    names.extend(config.inventory.expected.iter().map(|source| source.name.clone()));
+    Arc::new(names)
 }
 
 /// The rules of the folder that is configured, with its files; every problem is named.

@@ -7,6 +7,7 @@
 mod check;
 mod classes;
 mod de;
+mod inventory;
 mod kafka;
 mod log;
 mod mapping;
@@ -23,6 +24,7 @@ mod tree;
 mod units;
 
 pub use classes::{Class, Classes};
+pub use inventory::Inventory;
 pub use kafka::Kafka;
 pub use log::{Log, Timestamps, TransparencyLog};
 pub use mapping::{Choice as MappingChoice, zone as mapping_zone};
@@ -82,6 +84,8 @@ pub struct Config {
     pub dead_letters_topic: String,
     /// Rules.
     pub rules: Rules,
+    /// Sources that should be heard.
+    pub inventory: Inventory,
     /// When and how to seal.
     pub seal: Seal,
     /// Where to.

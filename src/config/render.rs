@@ -42,6 +42,13 @@ pub(super) fn to_json(config: &Config) -> Value {
             "state_mib": config.rules.state_bytes >> 20,
             "reload": show(config.rules.reload),
         },
+        "inventory": {
+            "unknown": if config.inventory.tell_unknown { "alert" } else { "count" },
+            "sources": config.inventory.expected.iter().map(|source| json!({
+                "name": source.name, "tenant": source.tenant, "max_silence": show(source.max_silence),
+                "owner": source.owner, "runbook": source.runbook,
+            })).collect::<Vec<_>>(),
+        },
         "seal": {
             "key": seal.signer.as_ref().filter(|signer| signer.program().is_none()).map(|_| REDACTED),
             "sign_command": seal.signer.as_ref().and_then(SignerSpec::program),
@@ -157,5 +164,6 @@ fn topic(topic: &Topic) -> Value {
         "gaps": if topic.gaps_expected { "expected" } else { "none" },
         "start": start,
         "partitioned_by": topic.partitioned_by,
+        "sequence_by": topic.sequence_by,
     })
 }

@@ -4,7 +4,7 @@
 use super::{
     Config, Roles, Rules, Seal,
     check::Check,
-    classes, kafka, log,
+    classes, inventory, kafka, log,
     problem::Problem,
     registry,
     secret::{Key32, Secret},
@@ -74,6 +74,7 @@ pub(super) fn resolve(
     let topics = topics::resolve(settings.topics, &own, &mut check);
     let rules = rules(settings.rules, roles, &mut check);
     let registry = registry::resolve(settings.registry, &topics, &mut check);
+    let inventory = inventory::resolve(settings.inventory, roles, &mut check);
     let seal = seal(settings.seal, origin.as_deref(), roles, &mut check);
     let heartbeat = seal.as_ref().map_or(HOUR, |seal| seal.heartbeat);
     if registry.as_ref().is_some_and(|registry| registry.wait > heartbeat) {
@@ -107,6 +108,7 @@ pub(super) fn resolve(
             shadow_topic,
             dead_letters_topic,
             rules,
+            inventory,
             seal,
             store,
             http,

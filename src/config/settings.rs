@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
     pub rules: RulesSettings,
+    pub inventory: InventorySettings,
     pub seal: SealSettings,
     pub store: StoreSettings,
     pub http: HttpSettings,
@@ -70,6 +71,7 @@ pub(super) struct TopicSettings {
     pub gaps: Option<Gaps>,
     pub start: Option<String>,
     pub partitioned_by: Vec<String>,
+    pub sequence_by: Vec<String>,
     pub retention: Option<String>,
 }
 
@@ -156,6 +158,34 @@ pub(super) struct RulesSettings {
     pub lateness: Option<Span>,
     pub state_mib: Option<u64>,
     pub reload: Option<Span>,
+}
+
+/// `[inventory]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct InventorySettings {
+    pub unknown: Option<UnknownName>,
+    pub sources: Vec<SourceSettings>,
+}
+
+/// What becomes of sources that the inventory does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UnknownName {
+    #[default]
+    Count,
+    Alert,
+}
+
+/// `[[inventory.sources]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SourceSettings {
+    pub name: Option<String>,
+    pub tenant: Option<String>,
+    pub max_silence: Option<Span>,
+    pub owner: Option<String>,
+    pub runbook: Option<String>,
 }
 
 /// `[seal]`

@@ -9,6 +9,7 @@ use crate::{
     artifact::File,
     avro::schema::Schema,
     decode::{Format, TopicSpec},
+    detect::is_sequence_field,
     event::Field,
     position::is_kafka_name,
     topics::Pattern,
@@ -33,6 +34,8 @@ pub struct Topic {
     pub start: Start,
     /// The fields of the event by which the producer partitions it; none: not known.
     pub partitioned_by: Vec<String>,
+    /// The fields that tell one numbering of its sources from another; none: their numbers are not looked at.
+    pub sequence_by: Vec<String>,
 }
 
 /// Where a new chain begins to read. What lies before is sealed as a gap `before_chain`.
@@ -98,6 +101,7 @@ fn topic(
             ("keep", settings.keep.is_some()),
             ("secret_fields", !settings.secret_fields.is_empty()),
             ("partitioned_by", !settings.partitioned_by.is_empty()),
+            ("sequence_by", !settings.sequence_by.is_empty()),
             ("mapping", settings.mapping.is_some()),
         ];
         for (name, _) in unused.iter().filter(|(_, set)| *set) {
@@ -111,12 +115,15 @@ fn topic(
     for field in settings.partitioned_by.iter().filter(|field| Field::from_name(field).is_none()) {
         check.wrong(&setting("partitioned_by"), format!("{field:?} is no field of an event"));
     }
+    for field in settings.sequence_by.iter().filter(|field| !is_sequence_field(field)) {
+        check.wrong(&setting("sequence_by"), format!("{field:?} is no field of an event, nor attributes.NAME"));
+    }
     for field in &settings.secret_fields {
         if field.trim().is_empty() {
             check.wrong(&setting("secret_fields"), "holds an empty name");
         }
     }
-    let partitioned_by = settings.partitioned_by.clone();
+    let (partitioned_by, sequence_by) = (settings.partitioned_by.clone(), settings.sequence_by.clone());
     let spec = TopicSpec {
         format: format_of(format, &settings, at, schemas, check)?,
         source: settings.source,
@@ -125,7 +132,7 @@ fn topic(
         secret_fields: settings.secret_fields,
     };
     let gaps_expected = settings.gaps.unwrap_or(Gaps::None) == Gaps::Expected;
-    Some(Topic { name, pattern, spec, gaps_expected, start, partitioned_by })
+    Some(Topic { name, pattern, spec, gaps_expected, start, partitioned_by, sequence_by })
 }
 
 /// The pattern, if it is one. A topic has a name, or it has a pattern.

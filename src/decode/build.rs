@@ -432,6 +432,9 @@ impl<'d> Builder<'d> {
         if !self.has_time {
             return Err(Fail::new(codes::MISSING_TIME, "the event has no time").named(Name::Ours("time".into())));
         }
+        if self.record_time.is_some_and(|record| self.event.time.0.saturating_sub(record.0) > moment::SKEWED) {
+            self.note("time", "ahead");
+        }
         let event = &mut self.event;
         let named = [&event.user, &event.user_id, &event.actor, &event.session, &event.src_ip];
         if named.iter().all(|field| field.is_none()) && self.unreadable & IDENTITY == 0 {

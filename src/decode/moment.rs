@@ -9,6 +9,9 @@ pub(crate) const END: Micros = Micros(32_503_680_000_000_000);
 /// How far beyond the time of its record an event may be.
 pub(crate) const AHEAD: i64 = 24 * 3600 * 1_000_000;
 
+/// An event that is ahead of its record by more than this has its time from a clock that is wrong.
+pub(crate) const SKEWED: i64 = 300 * 1_000_000;
+
 /// A number below this (100 billion) counts seconds, below a thousand times it milliseconds, below a million times it
 /// microseconds, above nanoseconds. So milliseconds are read right from 1973-03-03 on, seconds up to the year 5138.
 const SECONDS_BELOW: u64 = 100_000_000_000;

@@ -14,6 +14,7 @@ use super::{
     ruleset::RuleSet,
     save::Saver,
     sight::Marks,
+    sources::Sources,
     spec::COLUMNS,
     state::{Key, Mark, State},
     stats::{Counters, RuleStats, SAMPLED},
@@ -76,7 +77,7 @@ pub struct Detector {
     pub(super) rules: Arc<RuleSet>,
     /// The latest time of an event, up to the wall clock: what begins now has seen nothing before.
     pub(super) latest: i64,
-    limit: usize,
+    pub(super) limit: usize,
     pub(super) state: State,
     repeats: Repeats,
     pub(super) partitions: Partitions,
@@ -87,11 +88,13 @@ pub struct Detector {
     sweeps: VecDeque<Sweep>,
     pub(super) raiser: Raiser,
     totals: Totals,
-    lateness: i64,
+    pub(super) lateness: i64,
     pub(super) hasher: RandomState,
     pub(super) saver: Saver,
     pub(super) scratch: Tally,
     pub(super) key: Vec<u8>,
+    /// Watches sources, if that is asked for.
+    pub(super) sources: Option<Box<Sources>>,
 }
 
 impl Detector {
@@ -117,6 +120,7 @@ impl Detector {
             saver: Saver::default(),
             scratch: Tally::default(),
             key: Vec::new(),
+            sources: None,
         }
     }
 
@@ -143,12 +147,13 @@ impl Detector {
             Outcome::Rejection(rejection) => (What::Rejection(rejection), record, NO_SOURCE, input.offset as u64),
             Outcome::Opaque => {
                 self.advance(chain, (NO_SOURCE, input.offset as u64, record), input, out);
-                return;
+                return self.watch_record(chain, input, false, out);
             }
         };
         let again = self.partitions.begin(chain, input.offset, time);
         self.latest = self.latest.max(time.min(input.now.saturating_mul(1000)));
-        if self.partitions.is_late(chain, time) {
+        let late = self.partitions.is_late(chain, time);
+        if late {
             self.totals.late += 1;
         } else {
             let rules = self.rules.clone();
@@ -170,6 +175,7 @@ impl Detector {
             self.feed(input.now, out);
         }
         self.advance(chain, (source, id, time), input, out);
+        self.watch_record(chain, input, late, out);
     }
 
     /// Remembers a record and judges it by every rule that selects it.
@@ -194,11 +200,12 @@ impl Detector {
         self.run_sweeps(now, out);
         self.make_room(u32::MAX, now, out);
         self.feed(now, out);
+        self.watch_end(at, now, out);
     }
 
-    /// The lowest offset of a chain whose judgement is still deferred (`settle`, `wait`).
+    /// The lowest offset of a chain whose judgement is still deferred (`settle`, `wait`, a hole that may be filled).
     pub fn deferred(&self, chain: &ChainId) -> Option<i64> {
-        self.partitions.deferred(chain)
+        [self.partitions.deferred(chain), self.source_deferred(chain)].into_iter().flatten().min()
     }
 
     /// Forgets the watermark and the deferred judgements of a chain that is no longer read here. Its events no longer
@@ -206,6 +213,7 @@ impl Detector {
     pub fn forget(&mut self, chain: &ChainId) {
         if let Some(at) = self.partitions.find(chain) {
             self.saver.forget(at);
+            self.sources.iter_mut().for_each(|sources| sources.forget(at));
             self.pending.retain(|pending| pending.record.chain != at);
         }
         self.partitions.forget(chain);
@@ -323,6 +331,9 @@ impl Detector {
             What::Rejection(_) | What::Finding(_) => false,
         };
         self.totals.repeats += u64::from(repeated);
+        if repeated {
+            self.partitions.repeated(work.chain);
+        }
         work.repeated = Some(repeated);
         repeated
     }

@@ -5,8 +5,8 @@
 //! (`watermark`), what each key has seen (`window`, bounded by `state`), and what that means (`raise`, `ocsf`).
 //! What went before is remembered by markers (`markers`, `history`, `memory`, `sight`), single events may wait for it
 //! (`waiting`), and findings are judged by other rules (`feed`). What must outlive the process is handed out and read
-//! back (`save`, `saved`, `restore`). `docs/rules.md` and `docs/markers.md` say how rules are written and exactly what
-//! they mean.
+//! back (`save`, `saved`, `restore`). What never came is told by `sources`. `docs/rules.md` and `docs/markers.md` say
+//! how rules are written and exactly what they mean.
 
 mod aggregate;
 mod attack;
@@ -52,6 +52,7 @@ mod saved;
 mod script;
 mod severity;
 mod sight;
+mod sources;
 mod spec;
 mod state;
 mod stats;
@@ -88,6 +89,7 @@ pub use self::{
     ruleset::RuleSet,
     save::Change,
     severity::Severity,
+    sources::{Expected, Heard, Listened, NumberCounts, SourceTotals, Watch, is_key_field as is_sequence_field},
     spec::{Mode, Status},
     stats::RuleStats,
 };

@@ -24,7 +24,7 @@ const LONGEST_TEXT: usize = 512;
 /// Partitions named in `data_sources`.
 const MOST_SOURCES: usize = 64;
 /// OCSF's range of times, in milliseconds: 1973 to 5138.
-const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_999;
+pub(super) const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_999;
 
 /// All that an alert says.
 pub(super) struct Report<'a> {
@@ -108,16 +108,16 @@ fn to_bytes(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(clip(text, LONGEST_TEXT).to_owned())
 }
 
 /// Milliseconds that OCSF accepts.
-fn millis(micros: i64) -> Option<i64> {
+pub(super) fn millis(micros: i64) -> Option<i64> {
     Some(micros.div_euclid(1000)).filter(|time| TIMES.contains(time))
 }
 
-fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+pub(super) fn put(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         object.insert(name.into(), value);
     }
@@ -234,7 +234,7 @@ fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
     Value::Object(info)
 }
 
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 

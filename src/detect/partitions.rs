@@ -39,6 +39,8 @@ struct Partition {
     highest: i64,
     /// Microseconds: the time of its first record here, unless that was the first of the log.
     since: Option<i64>,
+    /// Milliseconds: when there was nothing to read for the first time, before its first record here.
+    empty_at: Option<i64>,
     /// Offsets that are not committed, with how far events had come when each was judged: judged again, it asks for
     /// what was known then.
     places: VecDeque<(i64, i64)>,
@@ -104,6 +106,8 @@ pub(super) struct Partitions {
     waiting_bytes: usize,
     /// How many records of this time and chain judgements wait with.
     waiting: BTreeMap<(i64, u32), u32>,
+    /// Events that were counted before, by topic.
+    pub repeats: BTreeMap<String, u64>,
 }
 
 impl Partitions {
@@ -127,6 +131,7 @@ impl Partitions {
             calls: 0,
             waiting_bytes: 0,
             waiting: BTreeMap::new(),
+            repeats: BTreeMap::new(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Partitions {
             waiting_bytes: 0,
             highest: i64::MIN,
             since: None,
+            empty_at: None,
             places: VecDeque::new(),
         })));
         at
@@ -255,8 +261,53 @@ impl Partitions {
         self.get(at)?.since
     }
 
+    /// Those that are read here.
+    pub fn chains(&self) -> impl Iterator<Item = u32> + '_ {
+        self.live.iter().copied()
+    }
+
+    fn of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Partition> {
+        self.live().map(|(_, partition)| partition).filter(move |partition| partition.id.topic == topic)
+    }
+
+    /// How far every partition of a topic that is read here has come, in microseconds: also one that says nothing is
+    /// waited for. `None` while one of them has said nothing yet.
+    pub fn reached(&self, topic: &str) -> Option<i64> {
+        let mut least = None;
+        for partition in self.of(topic) {
+            let value = partition.mark.value()?;
+            least = Some(least.map_or(value, |least: i64| least.min(value)));
+        }
+        least
+    }
+
+    /// Since when, in microseconds, what comes in a topic is known whole: not before the first record here of any
+    /// partition, unless that was the first of its log. `None` while that is not known of one of them.
+    pub fn known_since(&self, topic: &str) -> Option<i64> {
+        let mut latest = i64::MIN;
+        for partition in self.of(topic) {
+            let empty = partition.empty_at.map(|millis| millis.saturating_mul(1000));
+            latest = latest.max(partition.since.or(empty)?);
+        }
+        Some(latest)
+    }
+
+    /// An event of a partition was counted before.
+    pub fn repeated(&mut self, at: u32) {
+        let Some(id) = self.id(at) else { return };
+        match self.repeats.get_mut(&id.topic) {
+            Some(count) => *count += 1,
+            None => {
+                self.repeats.insert(id.topic.clone(), 1);
+            }
+        }
+    }
+
     /// There is nothing more to read in a partition. If that is so for a while, it holds nobody back.
     pub fn idle(&mut self, at: u32, now: i64) {
+        if let Some(partition) = self.at(at).filter(|partition| partition.since.is_none()) {
+            partition.empty_at.get_or_insert(now);
+        }
         if let Some(partition) = self.at(at)
             // a wall clock that was set back says nothing: then it is idle at once
             && partition.fed_at.is_none_or(|fed| !(fed..fed.saturating_add(QUIET)).contains(&now))

@@ -53,6 +53,8 @@ impl Engine {
 
     pub(super) fn report(&mut self) {
         self.keep_state();
+        self.scope_sources();
+        self.pass_on_heard();
         let again = Checks::due(&mut self.checks.commit, COMMIT_AGAIN, false);
         let commits = self.commits(again);
         if !commits.is_empty() {

@@ -13,6 +13,7 @@ use super::{
     rule_figures::RuleFigures,
     schemas::Desk,
     seal::{Job, Outcome, Sealer},
+    sources::SourceFigures,
     state::{Keeper, Loaded},
     status::{Notice, Status},
     switching::Switching,
@@ -73,6 +74,7 @@ pub(super) struct Engine {
     pub(super) tell: mpsc::UnboundedSender<Told>,
     pub(super) findings: Vec<Finding>,
     pub(super) figures: RuleFigures,
+    pub(super) source_figures: SourceFigures,
     pub(super) in_force: InForce,
     pub(super) desk: Desk,
     pub(super) checks: Checks,
@@ -114,6 +116,7 @@ pub async fn run(
         tell,
         findings: Vec::new(),
         figures: RuleFigures::default(),
+        source_figures: SourceFigures::default(),
         in_force,
         checks: Checks::default(),
         known: Known::default(),
@@ -156,6 +159,7 @@ pub async fn run(
 pub(super) fn new_detector(options: &Options) -> Detector {
     let mut detector = Detector::new(options.rules.clone(), options.limits.clone());
     detector.measure_with(nanoseconds);
+    detector.watch_sources(&options.live.sources);
     if let Some(keeping) = &options.state {
         detector.keep(keeping.horizon, i64::MIN);
     }
@@ -334,6 +338,7 @@ impl Engine {
                             read_from: place.read_from,
                         });
                         self.begin(&partition, place);
+                        self.scope_sources();
                     }
                     Err(error) => self.stop(&partition, error),
                 }
@@ -389,6 +394,7 @@ impl Engine {
         self.outbox.forget(partition);
         self.keeper.forget(partition, &lane.chain);
         self.detector.forget(&lane.chain);
+        self.scope_sources();
         self.status.remove(&format!("partition:{partition}"));
         self.status.remove(&format!("source:{partition}"));
         self.status.remove(&topics::transaction_part(partition));

@@ -94,6 +94,11 @@ impl Engine {
     /// The record that triggers a finding is not enough to go by: read again in another order, another one does. It
     /// goes first all the same: what other chains contributed may come back from the state log, where nothing triggers.
     fn newest_part(&self, finding: &Finding) -> Option<(TopicPartition, i64)> {
+        if finding.is_about_silence() {
+            // it is about what did not come: told again after a restart, it has the same id
+            let partition = finding.position.chain.topic_partition();
+            return self.lanes.get(&partition).map(|lane| lane.judge_next).map(|offset| (partition, offset));
+        }
         [&finding.position].into_iter().chain(&finding.reach).find_map(|newest| {
             let partition = newest.chain.topic_partition();
             let lane = self.lanes.get(&partition)?;
@@ -145,6 +150,7 @@ impl Engine {
         let again: Vec<_> = going.map(|lane| self.again(lane)).collect();
         self.forget_state();
         self.figures.begin_anew();
+        self.source_figures.begin_anew();
         again.into_iter().for_each(|assigned| self.assigned(assigned));
     }
 
@@ -220,6 +226,7 @@ fn take(
     }
     if seals {
         lane.meter.record(record, &decoded);
+        lane.accuracy.count(record, &decoded);
         lane.push(record, &decoded)?;
     }
     Ok(true)

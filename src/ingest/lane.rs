@@ -1,6 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
+    accuracy::{Accuracy, KnownSources},
     fetching::Awaited,
     naming::Naming,
     options::{SealOptions, Topic},
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::{
     chain::Head,
+    detect::Heard,
     error::{Error, Result},
     manifest::Broker,
     position::{ChainId, TopicPartition},
@@ -96,6 +98,10 @@ pub struct Lane {
     pub sealed_at: Instant,
     /// Its counters.
     pub meter: Meter,
+    /// What its events say.
+    pub accuracy: Accuracy,
+    /// When sources were heard: goes into its commits.
+    pub heard: Heard,
     /// With what its records were judged.
     pub naming: Naming,
     /// Whether its records are sealed here. If not there is one cursor: nothing but judging.
@@ -119,6 +125,8 @@ impl Lane {
     ) -> Self {
         Self {
             meter: Meter::new(&partition),
+            accuracy: Accuracy::new(&partition.topic, KnownSources::default()),
+            heard: Heard::new(),
             naming,
             seals: true,
             opened: false,
@@ -335,9 +343,15 @@ impl Lane {
     /// What a commit says of the place that was reached; `None` while nothing can be said.
     pub fn note(&self) -> Option<String> {
         match &self.head {
-            Some(head) => Some(plan::CommitNote::of(head, self.record_time).encode()),
+            Some(head) => {
+                let heard = self.heard.clone();
+                Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time) }.encode())
+            }
             None if self.seals || !self.opened => None,
-            None => Some(plan::JudgeNote { judged: self.judge_next, record_time: self.record_time }.encode()),
+            None => {
+                let (judged, record_time, heard) = (self.judge_next, self.record_time, self.heard.clone());
+                Some(plan::JudgeNote { judged, record_time, heard }.encode())
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! that report back. **Evidence first**: sealing never waits for publishing. **Two positions**: `sealed_to` is what
 //! the store holds, `done_to` (Kafka's commit) is what is sealed *and* judged *and* acknowledged.
 
+mod accuracy;
 mod artifacts;
 mod closing;
 mod coverage;
@@ -21,12 +22,14 @@ pub mod reset;
 mod rule_figures;
 mod schemas;
 mod seal;
+mod sources;
 mod state;
 pub mod status;
 mod switching;
 pub mod tail;
 mod topics;
 
+pub use accuracy::KnownSources;
 pub use closing::Summary;
 pub use engine::run;
 pub use options::{Begin, Clock, Keeping, Live, Options, Parts, RetentionPolicy, Roles, SealOptions, Topic};

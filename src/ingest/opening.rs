@@ -2,12 +2,14 @@
 //! broker has.
 
 use super::{
+    accuracy::Accuracy,
     engine::{Engine, LOOKUP_AGAIN, Told},
     lane::Lane,
     naming::Naming,
     options::Begin,
     plan::{self, CommitNote},
     seal::Sealer,
+    sources::heard_in,
     state::{self, Keeping, Loaded},
     tail::{self, Tail},
     topics,
@@ -59,10 +61,10 @@ impl Engine {
             begin: topic.begin,
             seen: self.known.partitions(&partition.topic),
             gaps_expected: topic.gaps_expected,
-            horizon: match &self.options.state {
+            horizon: self.options.live.sources.horizon.max(match &self.options.state {
                 Some(keeping) => self.options.rules.replay(keeping.horizon, self.options.limits.lateness),
                 None => self.options.rules.horizon(),
-            },
+            }),
             keeping: self.options.state.clone(),
             state,
             most: self.options.replay_records,
@@ -72,6 +74,10 @@ impl Engine {
         let naming = Naming::new(self.in_force.names);
         let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone(), naming);
         lane.seals = lookup.seals;
+        lane.accuracy = Accuracy::new(&partition.topic, self.options.live.known_sources.clone());
+        if let Some(committed) = &lookup.committed {
+            self.detector.restore_heard(&heard_in(&committed.metadata));
+        }
         lane.found_committed = lookup.committed.clone();
         // from now on, not from when its place is found: what others have read meanwhile must wait for it
         self.detector.watch(&lane.chain, self.now());

@@ -1,10 +1,11 @@
 //! What the ingest workflow is told: settings with their units, and the parts it drives.
 
+use super::accuracy::KnownSources;
 pub use super::state::Keeping;
 use super::{schemas::Schemas, switching::Changes};
 use crate::{
     decode::Decoder,
-    detect::{Limits, RuleSet},
+    detect::{Limits, RuleSet, Watch},
     note::Verifiers,
     publish::Publisher,
     segment::Codec,
@@ -115,6 +116,10 @@ pub struct Live {
     /// By which fields topics are partitioned; `None` where that is not known. No field at all: no record of the topic
     /// is judged.
     pub partitioned_by: ByTopic<Option<Vec<String>>>,
+    /// What is watched of the sources.
+    pub sources: Watch,
+    /// Names of sources that may stand in metrics.
+    pub known_sources: KnownSources,
 }
 
 impl Live {

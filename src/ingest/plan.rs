@@ -3,6 +3,7 @@
 
 use crate::{
     chain::{self, Head},
+    detect::Heard,
     digest::Digest,
     error::{Error, Result},
     manifest::Broker,
@@ -25,12 +26,16 @@ pub struct CommitNote {
     /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
     #[serde(default)]
     pub record_time: Option<i64>,
+    /// When sources were heard that the inventory expects.
+    #[serde(default, skip_serializing_if = "Heard::is_empty")]
+    pub heard: Heard,
 }
 
 impl CommitNote {
     /// The note of a head, and of the last record read.
     pub fn of(head: &Head, record_time: Option<i64>) -> Self {
-        Self { incarnation: head.chain.incarnation, sequence: head.sequence, hash: head.hash, record_time }
+        let heard = Heard::new();
+        Self { incarnation: head.chain.incarnation, sequence: head.sequence, hash: head.hash, record_time, heard }
     }
 
     /// One line of JSON: the metadata of a commit.
@@ -53,6 +58,9 @@ pub struct JudgeNote {
     pub judged: i64,
     /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
     pub record_time: Option<i64>,
+    /// When sources were heard that the inventory expects.
+    #[serde(default, skip_serializing_if = "Heard::is_empty")]
+    pub heard: Heard,
 }
 
 impl JudgeNote {
@@ -262,7 +270,8 @@ mod tests {
     }
 
     fn commit(offset: i64, sequence: u64, hash: u8) -> Commit {
-        let note = CommitNote { incarnation: 0, sequence, hash: Digest([hash; 32]), record_time: None };
+        let note =
+            CommitNote { incarnation: 0, sequence, hash: Digest([hash; 32]), record_time: None, heard: Heard::new() };
         Commit { offset, metadata: note.encode() }
     }
 
@@ -338,7 +347,7 @@ mod tests {
         }
         let beyond = start_judging(&chain(), Some(101), &broker(0, 100), 0).unwrap_err().to_string();
         assert!(beyond.contains("source_truncated"), "{beyond}");
-        let note = JudgeNote { judged: 7, record_time: Some(5) };
+        let note = JudgeNote { judged: 7, record_time: Some(5), heard: Heard::new() };
         assert_eq!(JudgeNote::decode(&note.encode()), Some(note.clone()));
         assert_eq!(CommitNote::decode(&note.encode()), None, "a sealer does not take it for its own");
         assert_eq!(JudgeNote::decode(&CommitNote::of(&head(4, 50), None).encode()), None, "nor the other way round");

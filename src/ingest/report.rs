@@ -129,6 +129,8 @@ pub(super) fn tell(engine: &mut Engine) {
         gauge!(PUBLISH_IN_FLIGHT, "stream" => stream).set(messages as f64);
     }
     engine.tell_registry();
+    engine.lanes.values_mut().for_each(|lane| lane.accuracy.tell());
+    super::sources::tell(engine);
     gauge!(BUFFER_BYTES).set(engine.memory() as f64);
     super::coverage::tell(&engine.options, engine.lanes.values(), &engine.status);
     engine.figures.tell(&engine.detector.rule_stats(), engine.detector.totals(), &engine.status);

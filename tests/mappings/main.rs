@@ -6,6 +6,7 @@
 
 mod changes;
 mod cli;
+mod coverage;
 mod docs;
 mod hostile;
 mod infer;

@@ -109,10 +109,9 @@ fn line(text: &str) -> String {
     format!("Dec 10 06:55:48 web1 {text}")
 }
 
-#[test]
-fn other_programs_tell_their_events() {
-    let decoder = decoder(shipped("sshd"), true);
-    let cases = [
+/// Lines of other programs, and what their events must have.
+fn others() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "sshd[7]: Accepted publickey for ann from 2001:db8::1 port 22 ssh2: ED25519 SHA256:abc+/=",
             json!({"activity": "LOGON", "outcome": "SUCCESS", "user": "ann", "src_ip": "2001:db8::1",
@@ -160,8 +159,18 @@ fn other_programs_tell_their_events() {
             "passwd[9]: pam_unix(passwd:chauthtok): password changed for ann",
             json!({"activity": "PASSWORD_CHANGE", "user": "ann", "factor": "PASSWORD"}),
         ),
-    ];
-    for (text, want) in cases {
+    ]
+}
+
+/// The same lines with time and host.
+pub fn other_lines() -> Vec<String> {
+    others().iter().map(|(text, _)| line(text)).collect()
+}
+
+#[test]
+fn other_programs_tell_their_events() {
+    let decoder = decoder(shipped("sshd"), true);
+    for (text, want) in others() {
         let found = as_json(&event(decode_at(&decoder, line(text).as_bytes(), CAME)));
         for (field, value) in want.as_object().unwrap() {
             assert_eq!(found.get(field).unwrap_or(&Value::Null), value, "{field} of {text}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// A mapping and the files of its samples in `tests/data`: `X.ndjson`, and `X.expected.ndjson`, line by line.
-const PRODUCTS: &[(&str, &[&str])] = &[
+pub const PRODUCTS: &[(&str, &[&str])] = &[
     ("entra", &["entra/sign-ins", "entra/audit", "entra/graph", "entra/other"]),
     ("cloudtrail", &["cloudtrail/events", "cloudtrail/eventbridge", "cloudtrail/other"]),
     ("ecs", &["ecs/events", "ecs/other"]),
@@ -18,14 +18,14 @@ const PRODUCTS: &[(&str, &[&str])] = &[
     ("duo", &["duo/authentication", "duo/administrator", "duo/activity", "duo/other"]),
 ];
 
-fn lines(path: &str) -> Vec<String> {
+pub fn lines(path: &str) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(str::to_owned).collect()
 }
 
 /// When records of a product came, in milliseconds since 1970: an event may not be from the future then.
-fn came(mapping: &str) -> i64 {
+pub fn came(mapping: &str) -> i64 {
     match mapping {
         // 2026-04-01T00:00:00Z
         "okta-system-log" | "auth0" | "google-workspace-login" => 1_775_001_600_000,

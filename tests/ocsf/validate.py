@@ -75,6 +75,8 @@ def own_rules(alert):
         yield "$.finding_info.uid", "is no rule id and 32 hexadecimal digits"
     for evidence in alert.get("evidences", [{}]):
         data = evidence.get("data", {})
+        if "since" in data and "position" not in data:
+            continue  # a source that is silent, and was not heard by this process: there is no record to name
         for position in [data.get("position", ""), *data.get("positions", [""])]:
             if not POSITION.fullmatch(position):
                 yield "$.evidences.data", f"{position!r} is no position"

@@ -2,7 +2,7 @@
 
 use super::plan::{Cells, Const, Get, Kind, Lookup, Piece, Plan, Sets};
 use crate::event::Field;
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 /// The kinds of records that a mapping knows: name, and why it is ignored if it is.
 pub fn kinds_of(file: &crate::artifact::File) -> Result<Vec<(String, Option<String>)>, super::Problems> {
@@ -36,6 +36,48 @@ pub fn describe(file: &crate::artifact::File) -> Result<String, super::Problems>
     }
     fields(&plan, &mut out);
     Ok(out.trim_end().to_owned() + "\n")
+}
+
+/// The names of sources that a mapping states: none of a mapping that cannot be loaded.
+pub fn sources_of(file: &crate::artifact::File) -> BTreeSet<String> {
+    let Ok(plan) = super::load(file) else { return BTreeSet::new() };
+    let mut names = BTreeSet::new();
+    for sets in plan.kinds.iter().map(|kind| &kind.sets).chain([&plan.common]) {
+        for candidate in sets.fields.iter().filter(|(field, _)| *field == Field::source).flat_map(|(_, all)| all) {
+            if let Get::Const(value) = &candidate.get {
+                names.insert(value.text().into_owned());
+            }
+        }
+        for table in sets.lookups.iter().filter_map(|lookup| plan.tables.get(lookup.table)) {
+            for row in &table.rows {
+                let Cells::Fields(cells) = &row.cells else { continue };
+                let stated = cells.iter().filter(|(field, _)| *field == Field::source);
+                names.extend(stated.map(|(_, value)| value.text().into_owned()));
+            }
+        }
+    }
+    names
+}
+
+/// What a mapping knows, in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Kinds of records, those that are no events among them.
+    pub kinds: usize,
+    /// Rows of the tables by which events are told apart.
+    pub entries: usize,
+    /// Fields that it can fill.
+    pub fields: BTreeSet<Field>,
+}
+
+/// What a mapping knows.
+pub fn known_of(file: &crate::artifact::File) -> Result<Known, super::Problems> {
+    let plan = super::load(file)?;
+    let sets = plan.kinds.iter().map(|kind| &kind.sets).chain([&plan.common]);
+    let tables: BTreeSet<usize> = sets.flat_map(|sets| &sets.lookups).map(|lookup| lookup.table).collect();
+    let rows = tables.iter().filter_map(|at| plan.tables.get(*at)).map(|table| table.rows.len());
+    let filled = Field::ALL.iter().copied().filter(|field| !origins(&plan, *field).is_empty());
+    Ok(Known { kinds: plan.kinds.len(), entries: rows.sum(), fields: filled.collect() })
 }
 
 fn cell(text: &str) -> String {

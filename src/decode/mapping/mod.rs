@@ -22,7 +22,7 @@ mod tests;
 mod time;
 mod value;
 
-pub use describe::{describe, kinds_of};
+pub use describe::{Known, describe, kinds_of, known_of, sources_of};
 pub use plan::About;
 pub(crate) use plan::Plan;
 pub(in crate::decode) use run::{Said, read_json, read_line};
