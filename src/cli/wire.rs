@@ -4,11 +4,12 @@ use super::run::Stop;
 use crate::{
     artifact::File,
     cli::{
+        databases,
         reload::{self, Lookback, Watcher},
         rules,
     },
     config::{self, Config, Start, TransparencyLog},
-    decode::{Decoder, Format},
+    decode::{Decoder, Format, enrich::Enricher},
     detect::{Limits, RuleSet},
     digest::hex,
     error::{Error, Result},
@@ -54,7 +55,8 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let store = open_store(&config, &clock).await?;
     let (rules, files) = load_rules(&config)?;
     let roles = config.roles;
-    let mut options = options(&config, rules)?;
+    let enricher = enricher(&config);
+    let mut options = options(&config, rules, enricher.as_ref())?;
     let (rules, decode) = (options.rules.bundle().0, options.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
     let properties = config.kafka.client_properties();
@@ -104,6 +106,9 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         let (watcher, changes) = Watcher::new(dir, lookback, status.clone(), options.rules.clone(), &files);
         options.live.changes = Some(changes);
         watching.spawn(watcher.watch(every));
+    }
+    if let Some(enricher) = enricher {
+        watching.spawn(databases::Watcher::new(&config.enrich, enricher, status.clone()).watch());
     }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
     watching.abort_all();
@@ -291,8 +296,16 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn
     Ok(store)
 }
 
+/// What fills events in, if anything does.
+fn enricher(config: &Config) -> Option<Arc<Enricher>> {
+    let enrich = &config.enrich;
+    let databases: Vec<_> = enrich.databases.iter().map(|(_, database)| database.clone()).collect();
+    databases.iter().for_each(|database| tracing::info!(database = database.label(), "events are enriched"));
+    (!enrich.is_nothing()).then(|| Arc::new(Enricher::new(databases, enrich.user_agent)))
+}
+
 /// The settings of the workflow.
-pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
+pub(super) fn options(config: &Config, rules: Arc<RuleSet>, enricher: Option<&Arc<Enricher>>) -> Result<Options> {
     let mut random = [0; 32];
     let key = match &config.seal.withhold_key {
         Some(key) => key.bytes(),
@@ -303,7 +316,14 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
     };
     let mut topics = HashMap::new();
     for topic in &config.topics {
-        let decoder = Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
+        let mut decoder =
+            Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
+        if let Some(key) = &config.correlate {
+            decoder = decoder.correlating(key.bytes());
+        }
+        if let Some(enricher) = enricher {
+            decoder = decoder.enriching(enricher.clone());
+        }
         let begin = match topic.start {
             Start::LogStart => Begin::LogStart,
             Start::End => Begin::End,

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub topics: Vec<TopicSettings>,
     pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
+    pub enrich: EnrichSettings,
+    pub correlate: CorrelateSettings,
     pub rules: RulesSettings,
     pub seal: SealSettings,
     pub store: StoreSettings,
@@ -114,6 +116,22 @@ pub(super) struct AlertsSettings {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PublishSettings {
     pub topic: Option<String>,
+}
+
+/// `[enrich]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct EnrichSettings {
+    pub databases: Vec<PathBuf>,
+    pub user_agent: Option<bool>,
+}
+
+/// `[correlate]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CorrelateSettings {
+    pub key: Option<SecretText>,
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[rules]`
