@@ -528,7 +528,7 @@ fn databases_are_opened_and_what_is_none_is_named_at_its_place() {
     let told = wrong(&dir, &with("\"new.mmdb\", \"page.mmdb\", \"none.mmdb\""), &[]);
     assert!(told.contains("enrich.databases.1: page.mmdb: it is no database in MaxMind's format"), "{told}");
     assert!(told.contains("enrich.databases.2: none.mmdb cannot be read"), "{told}");
-    let nine = vec!["\"new.mmdb\""; 9].join(", ");
+    let nine = ["\"new.mmdb\""; 9].join(", ");
     assert!(wrong(&dir, &with(&nine), &[]).contains("names more than 8 databases"));
 }
 

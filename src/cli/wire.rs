@@ -107,7 +107,7 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         options.live.changes = Some(changes);
         watching.spawn(watcher.watch(every));
     }
-    if let Some(enricher) = enricher {
+    if let Some(enricher) = enricher.filter(|_| !config.enrich.databases.is_empty()) {
         watching.spawn(databases::Watcher::new(&config.enrich, enricher, status.clone()).watch());
     }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;

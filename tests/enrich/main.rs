@@ -121,6 +121,18 @@ fn decode(enricher: &Arc<Enricher>, members: Value) -> AuthEvent {
     }
 }
 
+/// Whether an alert is what OCSF says, where there is a Python to ask (`AUTHSEAL_TEST_PYTHON`: `make test-live`).
+fn assert_ocsf(alert: &[u8]) {
+    let Ok(python) = std::env::var("AUTHSEAL_TEST_PYTHON") else { return };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [alert, b"\n"].concat()).unwrap();
+    let ocsf = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ocsf");
+    let mut check = std::process::Command::new(python);
+    check.arg(ocsf.join("validate.py")).arg(ocsf.join("schema/detection_finding.schema.json")).arg(file.path());
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Who filled a name in, without the digest.
 fn by(event: &AuthEvent, name: &str) -> Option<String> {
     let mut all = marks(event.attributes.get(ENRICHED)?);

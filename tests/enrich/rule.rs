@@ -1,6 +1,6 @@
 //! Impossible travel (AUTH-0011) on events that carry nothing but addresses.
 
-use crate::{city, decode, enricher};
+use crate::{assert_ocsf, city, decode, enricher};
 use authseal::{
     artifact::File,
     detect::{Detector, Finding, Input, Limits, RuleSet},
@@ -31,7 +31,7 @@ fn judge(databases: Vec<Vec<u8>>) -> Vec<Finding> {
         let event = decode(
             &enricher,
             json!({ "time": format!("2026-11-21T08:{minute:02}:00Z"), "activity": "LOGON", "outcome": "SUCCESS",
-                "src_ip": ip, "tenant": "acme", "event_id": format!("e{minute}") }),
+                "src_ip": ip, "tenant": "acme", "user_agent": "curl/8.5.0", "event_id": format!("e{minute}") }),
         );
         let time = event.time.millis();
         let outcome = Outcome::Event(Box::new(event));
@@ -53,7 +53,8 @@ fn impossible_travel_is_seen_once_addresses_have_places_and_the_alert_says_whose
     assert_eq!((finding.rule.as_str(), finding.position.offset), ("AUTH-0011", 1));
     assert!(finding.title.contains("ann logged on 77"), "{}", finding.title); // some 7,700 km
     let alert: Value = serde_json::from_slice(&finding.ocsf).unwrap();
-    let [enrichment] = &alert["enrichments"].as_array().unwrap()[..] else { panic!("{alert:#}") };
+    let [enrichment, agent] = &alert["enrichments"].as_array().unwrap()[..] else { panic!("{alert:#}") };
+    assert_eq!((&agent["value"], &agent["data"]), (&json!("curl/8.5.0"), &json!({ "ua.client": "curl" })));
     assert_eq!(enrichment["name"], "evidences[0].src_endpoint.ip");
     assert_eq!(enrichment["value"], "216.160.83.57");
     assert!(enrichment["provider"].as_str().unwrap().starts_with("GeoLite2-City@2026-11-17#"), "{enrichment}");
@@ -61,4 +62,5 @@ fn impossible_travel_is_seen_once_addresses_have_places_and_the_alert_says_whose
     assert_eq!(enrichment["data"], json!({ "country": "US", "city": "Milton", "lat": 47.2513, "long": -122.3149 }));
     let sources = [&alert["evidences"][0]["src_endpoint"]["location"]["country"], &enrichment["data"]["country"]];
     assert!(sources.iter().all(|country| *country == "US"));
+    assert_ocsf(&finding.ocsf);
 }

@@ -1,9 +1,9 @@
 //! Which software a user agent names. Browsers all call themselves Mozilla, and are told apart by `woothee`; of other
 //! software the name is the first product (RFC 9110, 10.1.5), as it stands there.
 
+use super::cache::Cache;
 use crate::event::Text;
-use hashbrown::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use woothee::parser::Parser;
 
 /// Bytes that are looked at.
@@ -22,24 +22,25 @@ pub(super) struct Agent {
     pub os: Option<Text>,
 }
 
-#[derive(Default)]
 pub(super) struct Agents {
     parser: Parser,
-    cache: Mutex<HashMap<Text, Arc<Agent>, ahash::RandomState>>,
+    cache: Cache<Text, Agent>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { parser: Parser::new(), cache: Cache::new(MOST_CACHED) }
+    }
 }
 
 impl Agents {
     pub fn parse(&self, text: &str) -> Arc<Agent> {
         let text = &text[..text.floor_char_boundary(LONGEST)];
-        if let Some(agent) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
-            return agent.clone();
+        if let Some(agent) = self.cache.get(text) {
+            return agent;
         }
         let agent = Arc::new(self.read(text));
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= MOST_CACHED {
-            cache.clear();
-        }
-        cache.insert(text.into(), agent.clone());
+        self.cache.insert(text.into(), agent.clone());
         agent
     }
 

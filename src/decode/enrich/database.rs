@@ -3,22 +3,21 @@
 //! It is read into memory, not mapped: whoever copies a new file over a mapped one ends the process. So it costs its
 //! size.
 
-use super::record::{Facts, Node};
+use super::{
+    cache::Cache,
+    record::{Facts, Node},
+};
 use crate::{
     digest::{Digest, hex},
     event::Text,
 };
-use hashbrown::HashMap;
 use maxminddb::{Reader, WithinOptions};
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::IpAddr, sync::Arc};
 
 /// Bytes of a database at most: the largest that are sold have half of it.
 pub const MAX_DATABASE: u64 = 1 << 30;
-/// Records that stay decoded: about 4 MiB.
-const MOST_CACHED: usize = 32 * 1024;
+/// Records that stay decoded: some 10 MiB.
+const MOST_CACHED: usize = 64 * 1024;
 /// Records that are looked at to learn whether a database has anything for us.
 const SAMPLE: usize = 4096;
 /// Bytes of a database's type that are named.
@@ -30,7 +29,7 @@ pub struct Database {
     label: Text,
     built: i64,
     /// What records say, by their place: many networks share one.
-    cache: Mutex<HashMap<usize, Arc<Facts>, ahash::RandomState>>,
+    cache: Cache<usize, Facts>,
 }
 
 impl Database {
@@ -46,7 +45,7 @@ impl Database {
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
         let kind: String = about.database_type.chars().take(LONGEST_TYPE).map(plain).collect();
         let label = Text::from(format!("{kind}@{day}#{}", hex(&digest.0[..8])));
-        let database = Self { reader, label, built, cache: Mutex::default() };
+        let database = Self { reader, label, built, cache: Cache::new(MOST_CACHED) };
         if database.knows_nothing()? {
             let what = "country, city, coordinates, network number, proxy, VPN";
             return Err(format!("it is a {kind}, and has nothing that events have fields for ({what})"));
@@ -81,16 +80,11 @@ impl Database {
     pub(super) fn facts(&self, ip: IpAddr) -> Option<Arc<Facts>> {
         let found = self.reader.lookup(ip).ok()?;
         let place = found.offset()?;
-        if let Some(facts) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&place) {
-            return Some(facts.clone());
+        if let Some(facts) = self.cache.get(&place) {
+            return Some(facts);
         }
         let facts = Arc::new(Facts::of(&found.decode().ok()??));
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        // forgetting everything costs one decoding each, once in so many: an order of use would cost more
-        if cache.len() >= MOST_CACHED {
-            cache.clear();
-        }
-        cache.insert(place, facts.clone());
+        self.cache.insert(place, facts.clone());
         Some(facts)
     }
 }

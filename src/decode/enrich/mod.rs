@@ -7,6 +7,7 @@
 //! else has to agree. No I/O: databases come as bytes.
 
 mod agent;
+mod cache;
 mod database;
 mod record;
 
@@ -135,6 +136,11 @@ fn set<T: Clone>(field: &mut Option<T>, value: &Option<T>) -> bool {
 }
 
 fn mark(marks: &mut String, names: &[&str], origin: &str) {
+    if names.is_empty() {
+        return;
+    }
+    // one growth for all that is common
+    marks.reserve(if marks.is_empty() { 192 } else { 0 });
     for (place, name) in names.iter().enumerate() {
         marks.push_str(match (place, marks.is_empty()) {
             (0, true) => "",
@@ -143,10 +149,8 @@ fn mark(marks: &mut String, names: &[&str], origin: &str) {
         });
         marks.push_str(name);
     }
-    if !names.is_empty() {
-        marks.push('=');
-        marks.push_str(origin);
-    }
+    marks.push('=');
+    marks.push_str(origin);
 }
 
 /// What [`ENRICHED`] says: names, and where they come from.

@@ -79,11 +79,24 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node<'de>, A::Error> {
         let mut all = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            all.push(entry);
+        while let Some(name) = entries.next_key()? {
+            // most of a record is what things are called in eight languages
+            if is_wanted(name) {
+                all.push((name, entries.next_value()?));
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
         }
         Ok(Node::Map(all))
     }
+}
+
+/// Whether anything below asks for an entry of this name.
+fn is_wanted(name: &str) -> bool {
+    let place = ["country", "iso_code", "country_code", "city", "names", "en", "name", "location"];
+    let point = ["latitude", "longitude", "accuracy_radius", "lat", "lng", "lon", "radius"];
+    let network = ["autonomous_system_number", "asn", "traits", "anonymizer", "vpn", "proxy", "tor"];
+    name.starts_with("is_") || [&place[..], &point, &network].iter().any(|names| names.contains(&name))
 }
 
 impl<'a> Node<'a> {
