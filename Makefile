@@ -21,7 +21,7 @@ test-hermetic: ## fmt, clippy and the tests that need Rust alone
 test-live: ## the tests against a real Kafka, S3 and Ceph
 	@tests/services/run.sh live
 
-test-idp: ## the tests against a real identity provider (Keycloak): tokens for Kafka
+test-idp: ## the tests against a real identity provider (Keycloak): tokens for Kafka, logons as events
 	@tests/services/run.sh idp
 
 chaos: ## 2,000,000 records while processes are killed, Kafka is restarted and the store is cut off

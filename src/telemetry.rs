@@ -77,6 +77,10 @@ metrics! {
         "Values that were not kept, by topic and code.";
     Counter GAP_OFFSETS = "authseal_gap_offsets_total",
         "Offsets sealed as gaps, by topic, partition and cause.";
+    Counter DATABASE_RELOADS = "authseal_database_reloads_total",
+        "Changed databases of addresses, by result (in_force, refused).";
+    Gauge DATABASE_BUILT = "authseal_database_built_seconds",
+        "When the database of addresses that is in force was built, seconds since 1970, by database.";
     Gauge LAG_OFFSETS = "authseal_lag_offsets",
         "Offsets between the sealed position and the last stable offset, by topic and partition.";
     Gauge LAG_SECONDS = "authseal_lag_seconds",

@@ -61,6 +61,8 @@ impl PartialEq for Pattern {
     }
 }
 
+impl Eq for Pattern {}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -68,7 +70,7 @@ impl fmt::Display for Pattern {
 }
 
 /// Values of topics. A name comes before every pattern, an earlier pattern before a later one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByTopic<T> {
     names: HashMap<String, T>,
     patterns: Vec<(Pattern, T)>,

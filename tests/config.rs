@@ -127,6 +127,7 @@ fn the_example_mentions_every_setting_and_no_other() {
         ("seal.key", "AUTHSEAL_SEAL__KEY"),
         ("seal.withhold_key", "AUTHSEAL_SEAL__WITHHOLD_KEY"),
         ("seal.key_passphrase", "AUTHSEAL_SEAL__KEY_PASSPHRASE"),
+        ("correlate.key", "AUTHSEAL_CORRELATE__KEY"),
         ("log.key", "AUTHSEAL_LOG__KEY"),
         ("log.key_passphrase", "AUTHSEAL_LOG__KEY_PASSPHRASE"),
     ] {
@@ -614,4 +615,70 @@ fn what_is_wrong_with_a_registry_is_told_at_its_place() {
         let told = wrong(&dir, &with_registry(registry), &[]);
         assert!(told.contains(want), "{registry}: {told}");
     }
+}
+
+#[path = "enrich/mmdb.rs"]
+mod mmdb;
+
+fn database(built: u64) -> Vec<u8> {
+    let record = serde_json::json!({ "country": { "iso_code": "DE" } });
+    mmdb::database("Test-Country", built, 24, &[("9.9.9.0/24", record)])
+}
+
+#[test]
+fn databases_are_opened_and_what_is_none_is_named_at_its_place() {
+    let dir = folder();
+    let now = jiff::Timestamp::now().as_second() as u64;
+    fs::write(dir.path().join("new.mmdb"), database(now - 86_400)).unwrap();
+    fs::write(dir.path().join("old.mmdb"), database(now - 100 * 86_400)).unwrap();
+    fs::write(dir.path().join("page.mmdb"), "<html>").unwrap();
+    let with = |files: &str| format!("{MINIMAL}[enrich]\ndatabases = [{files}]\nuser_agent = true\n");
+    let config = good(&dir, &with("\"new.mmdb\""), &[]);
+    assert!(config.enrich.user_agent && config.enrich.databases[0].1.label().starts_with("Test-Country@"));
+    assert!(!config.warnings.iter().any(|warning| warning.contains("days old")), "{:?}", config.warnings);
+    let shown = config.to_json()["enrich"]["databases"][0]["database"].clone();
+    assert_eq!(shown.as_str(), Some(config.enrich.databases[0].1.label()));
+    let config = good(&dir, &with("\"old.mmdb\""), &[]);
+    assert!(config.warnings.iter().any(|warning| warning.contains("is 100 days old")), "{:?}", config.warnings);
+    let told = wrong(&dir, &with("\"new.mmdb\", \"page.mmdb\", \"none.mmdb\""), &[]);
+    assert!(told.contains("enrich.databases.1: page.mmdb: it is no database in MaxMind's format"), "{told}");
+    assert!(told.contains("enrich.databases.2: none.mmdb cannot be read"), "{told}");
+    let nine = ["\"new.mmdb\""; 9].join(", ");
+    assert!(wrong(&dir, &with(&nine), &[]).contains("names more than 8 databases"));
+}
+
+#[test]
+fn the_key_of_correlation_is_shown_by_its_id_and_what_it_does_not_hide_is_said() {
+    let dir = folder();
+    secret(dir.path(), "correlate.key", &"cd".repeat(32));
+    let with = |keep: &str, file: &str| {
+        let second = "[[topics]]\nname = \"idp\"\nformat = \"json\"\n";
+        let text = MINIMAL
+            .replace("[seal]\n", &format!("{second}keep = \"{keep}\"\n[seal]\nwithhold_key_file = \"withhold.key\"\n"));
+        if file.is_empty() { text } else { format!("{text}[correlate]\nkey_file = \"{file}\"\n") }
+    };
+    let said = |config: &Config, text: &str| config.warnings.iter().any(|warning| warning.contains(text));
+    // one topic hashes, another does not
+    let config = good(&dir, &with("event", ""), &[]);
+    assert!(config.correlate.is_none() && said(&config, "do not join with those of auth"), "{:?}", config.warnings);
+    let config = good(&dir, &with("value", ""), &[]);
+    assert!(!said(&config, "join"), "{:?}", config.warnings);
+    // with the key all do; the bytes of one are sealed all the same
+    let config = good(&dir, &with("event", "correlate.key"), &[]);
+    assert!(said(&config, "in the events of auth are HMACs, but their records are sealed as they came"));
+    let json = config.to_json();
+    assert_eq!(json["correlate"]["key"], "<redacted>");
+    assert_eq!(json["correlate"]["key_id"].as_str().map(str::len), Some(8));
+    let all =
+        with("event", "correlate.key").replacen("format = \"json\"\n", "format = \"json\"\nkeep = \"event\"\n", 1);
+    assert!(!said(&good(&dir, &all, &[]), "correlate"));
+    // not just any key
+    let told = wrong(&dir, &with("event", "withhold.key"), &[]);
+    assert!(told.contains("correlate.key_file") && told.contains("make a key of its own"), "{told}");
+    secret(dir.path(), "bad.key", "not a key");
+    assert!(wrong(&dir, &with("event", "bad.key"), &[]).contains("is neither 64 hexadecimal digits"));
+    let variable = [("AUTHSEAL_CORRELATE__KEY", "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd")];
+    assert!(good(&dir, &with("event", ""), &variable).correlate.is_some());
+    let inline = format!("{}[correlate]\nkey = \"{}\"\n", with("event", ""), "cd".repeat(32));
+    assert!(wrong(&dir, &inline, &[]).contains("secrets do not belong in this file"));
 }

@@ -28,6 +28,17 @@ fn the_demo_seals_judges_verifies_and_catches_what_was_done_to_a_copy() {
     let (code, text) = authseal(&["demo", "--dir", &dir.display().to_string(), "--events", &EVENTS.to_string()]);
     assert_eq!(code, Some(0), "{text}");
 
+    // one action as three systems tell it
+    let action = text.split("One action over three systems").nth(1).expect("the demo shows it");
+    let action = action.split("session hmac:session:").next().expect("the session is shown");
+    for (source, activity) in
+        [("gateway", "FAILURE"), ("keycloak", "STEP_UP"), ("payroll", "PRIVILEGED_ACTION"), ("gateway", "SUCCESS")]
+    {
+        let told = action.lines().any(|line| [source, activity, " demo/auth."].iter().all(|part| line.contains(part)));
+        assert!(told, "{source} {activity}: {action}");
+    }
+    assert!(!text.contains("s-0bb3-the-action"), "{text}");
+
     let produced = lines(&dir.join("produced.ndjson"));
     let place = |r: &Value| (r["topic"].to_string(), r["partition"].as_i64(), r["offset"].as_i64());
     assert_eq!(produced.iter().map(place).collect::<BTreeSet<_>>().len(), EVENTS);

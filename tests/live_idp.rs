@@ -1,9 +1,12 @@
 //! SASL/OAUTHBEARER with a real identity provider: Keycloak issues tokens that live for twelve seconds, a real Kafka
 //! checks them against Keycloak's keys and asks for another every fifteen, and authseal reads and publishes through it.
-//! `make test-idp` starts all of it; where `CI` is set it must be there.
+//! Logons of people there become events: `idp/logins.rs`. `make test-idp` starts all of it; where `CI` is set it must
+//! be there.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
 mod live;
+#[path = "idp/logins.rs"]
+mod logins;
 
 use live::{Process, Record, authseal, create_topics, publish, read_topic, unique};
 use serde_json::{Value, json};

@@ -26,7 +26,7 @@ fn watching() -> World {
         runbook: String::new(),
     };
     let sources = Watch {
-        sequences: BTreeMap::from([(TOPIC.to_owned(), vec!["source".to_owned()])]),
+        sequences: [(TOPIC.to_owned(), vec!["source".to_owned()])].into_iter().collect(),
         expected: vec![expected("gateway")],
         tell_unknown: false,
         horizon: Duration::from_secs(7200),

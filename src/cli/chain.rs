@@ -110,7 +110,7 @@ async fn reset(config: &Config, args: &Reset, brokers: BTreeMap<i32, Broker>) ->
     let signer = signer.open()?;
     let keys = wire::keys_with(&config.trusted, &*signer)?;
     let (rules, _) = wire::load_rules(config)?;
-    let resetter = Resetter::new(store, signer, keys.into(), clock, wire::options(config, rules)?);
+    let resetter = Resetter::new(store, signer, keys.into(), clock, wire::options(config, rules, None)?);
     let (mut text, mut told, mut opened, mut due) = (String::new(), Vec::new(), 0, 0);
     for (partition, broker) in brokers {
         let place = TopicPartition::new(args.topic.as_str(), partition);

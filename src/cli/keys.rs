@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, Failure},
-    keys_log, print, print_json,
+    keys_log, print, print_json, pseudonym,
 };
 use crate::{
     config::Secret,
@@ -30,7 +30,9 @@ Examples:
   authseal keys introduce --key seal-2.key --reason 'yearly change'      # then configure it, and
   authseal keys retire seal.vkey --by seal-2.key --by seal.key --reason 'yearly change'
   authseal keys list s3://evidence/prod --trust trust.txt
-  authseal keys generate-withhold --out withhold.key";
+  authseal keys generate-withhold --out withhold.key
+  authseal keys generate-correlate --out correlate.key
+  authseal keys pseudonym --key-file correlate.key < session-id.txt";
 
 /// What the command is told.
 #[derive(Debug, clap::Args)]
@@ -84,6 +86,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Make the key of pseudonyms, by which sessions and tokens join over topics (32 random bytes)
+    GenerateCorrelate {
+        /// File for the key: created with mode 0600, never overwritten
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Print the pseudonyms of identifiers, read from stdin, one a line: what to look for in events
+    Pseudonym(pseudonym::Args),
     /// Make a new key good: enter it in the log, signed by itself and by one that is good now
     Introduce(keys_log::Introduce),
     /// Introduce a new key and retire the configured one at once, while nothing runs
@@ -120,9 +130,14 @@ pub fn main(args: Args) -> Result<u8, Failure> {
             eprintln!("wrote {}: configure it, try it, and then destroy {}", out.display(), file.display());
             Ok(exit::GOOD)
         }
+        Command::GenerateCorrelate { out } => {
+            create(&out, &Zeroizing::new(STANDARD.encode(random()?) + "\n"), 0o600)?;
+            eprintln!("wrote {}; all processes whose events shall join need the same one", out.display());
+            Ok(exit::GOOD)
+        }
+        Command::Pseudonym(args) => pseudonym::main(args),
         Command::GenerateWithhold { out } => {
-            let text = Zeroizing::new(STANDARD.encode(random()?) + "\n");
-            create(&out, &text, 0o600)?;
+            create(&out, &Zeroizing::new(STANDARD.encode(random()?) + "\n"), 0o600)?;
             eprintln!("wrote {}; destroy it to make withheld values unverifiable for ever", out.display());
             Ok(exit::GOOD)
         }
@@ -168,7 +183,7 @@ pub(super) fn read(file: &Path, passphrase: Option<&Path>) -> Result<Signer, Fai
 }
 
 /// Others on the machine must not be able to read a secret: as `ssh` does, such a file is refused.
-fn secret_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(super) fn secret_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let failed =
         |e: std::io::Error| Failure { code: exit::FAILED, message: format!("reading {}: {e}", file.display()) };
     let mode = std::fs::metadata(file).map_err(failed)?.permissions().mode() & 0o777;

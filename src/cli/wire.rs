@@ -4,12 +4,12 @@ use super::run::Stop;
 use crate::{
     artifact::File,
     cli::{
-        registry,
+        databases, registry,
         reload::{self, Lookback, Watcher},
         rules,
     },
     config::{self, Config, Inventory, Start, TransparencyLog},
-    decode::{Decoder, Format, mapping},
+    decode::{Decoder, Format, enrich::Enricher, mapping},
     detect::{Limits, RuleSet, Watch},
     digest::hex,
     error::{Error, Result},
@@ -57,7 +57,8 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
     let store = open_store(&config, &clock).await?;
     let (rules, files) = load_rules(&config)?;
     let roles = config.roles;
-    let mut options = options(&config, rules)?;
+    let enricher = enricher(&config);
+    let mut options = options(&config, rules, enricher.as_ref())?;
     options.live.schemas = registry::schemas(&config)?;
     let (rules, decode) = (options.rules.bundle().0, config.topics.len());
     tracing::info!(rules = %rules.hex(), topics = decode, "rules and schemas loaded");
@@ -109,6 +110,9 @@ pub async fn ingest(config: Arc<Config>, health: Arc<Health>, mut stop: Stop) ->
         let (watcher, changes) = Watcher::new(dir, lookback, status.clone(), options.rules.clone(), &files);
         options.live.changes = Some(changes);
         watching.spawn(watcher.watch(every));
+    }
+    if let Some(enricher) = enricher.filter(|_| !config.enrich.databases.is_empty()) {
+        watching.spawn(databases::Watcher::new(&config.enrich, enricher, status.clone()).watch());
     }
     let summary = ingest::run(parts, options, status, async move { stop.wait().await }).await?;
     watching.abort_all();
@@ -296,8 +300,16 @@ pub(super) async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn
     Ok(store)
 }
 
+/// What fills events in, if anything does.
+fn enricher(config: &Config) -> Option<Arc<Enricher>> {
+    let enrich = &config.enrich;
+    let databases: Vec<_> = enrich.databases.iter().map(|(_, database)| database.clone()).collect();
+    databases.iter().for_each(|database| tracing::info!(database = database.label(), "events are enriched"));
+    (!enrich.is_nothing()).then(|| Arc::new(Enricher::new(databases, enrich.user_agent)))
+}
+
 /// The settings of the workflow.
-pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
+pub(super) fn options(config: &Config, rules: Arc<RuleSet>, enricher: Option<&Arc<Enricher>>) -> Result<Options> {
     let mut random = [0; 32];
     let key = match &config.seal.withhold_key {
         Some(key) => key.bytes(),
@@ -308,7 +320,14 @@ pub(super) fn options(config: &Config, rules: Arc<RuleSet>) -> Result<Options> {
     };
     let mut topics = ByTopic::default();
     for topic in &config.topics {
-        let decoder = Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
+        let mut decoder =
+            Decoder::new(topic.spec.clone(), key).map_err(|e| e.context(format!("topic {}", topic.name)))?;
+        if let Some(key) = &config.correlate {
+            decoder = decoder.correlating(key.bytes());
+        }
+        if let Some(enricher) = enricher {
+            decoder = decoder.enriching(enricher.clone());
+        }
         let begin = match topic.start {
             Start::LogStart => Begin::LogStart,
             Start::End => Begin::End,
@@ -374,10 +393,9 @@ fn watch(config: &Config) -> Watch {
     if !config.roles.detect {
         return Watch::default();
     }
-    let numbered = config.topics.iter().filter(|topic| !topic.sequence_by.is_empty());
-    let sequences: BTreeMap<_, _> = numbered.map(|topic| (topic.name.clone(), topic.sequence_by.clone())).collect();
+    let sequences = config.by_topic(|topic| topic.sequence_by.clone());
     // when sources were heard is in every commit; what their numbers were is not
-    let horizon = if sequences.is_empty() { Duration::ZERO } else { config.rules.replay_horizon };
+    let horizon = if sequences.values().all(Vec::is_empty) { Duration::ZERO } else { config.rules.replay_horizon };
     let Inventory { expected, tell_unknown } = config.inventory.clone();
     Watch { sequences, expected, tell_unknown, horizon }
 }

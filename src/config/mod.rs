@@ -7,6 +7,7 @@
 mod check;
 mod classes;
 mod de;
+mod enrich;
 mod inventory;
 mod kafka;
 mod log;
@@ -24,6 +25,7 @@ mod tree;
 mod units;
 
 pub use classes::{Class, Classes};
+pub use enrich::{Enrich, open_database, out_of_date};
 pub use inventory::Inventory;
 pub use kafka::Kafka;
 pub use log::{Log, Timestamps, TransparencyLog};
@@ -82,6 +84,11 @@ pub struct Config {
     pub shadow_topic: Option<String>,
     /// Topic of the dead letters.
     pub dead_letters_topic: String,
+    /// What is filled into events.
+    pub enrich: Enrich,
+    /// The key of pseudonyms: with one, they stand for the identifiers of sessions and tokens in the events of all
+    /// topics.
+    pub correlate: Option<Key32>,
     /// Rules.
     pub rules: Rules,
     /// Sources that should be heard.

@@ -34,6 +34,16 @@ pub(super) fn to_json(config: &Config) -> Value {
         "registry": config.registry.as_ref().map(registry),
         "alerts": { "topic": config.alerts_topic, "shadow_topic": config.shadow_topic },
         "dead_letters": { "topic": config.dead_letters_topic },
+        "enrich": {
+            "databases": config.enrich.databases.iter().map(|(file, database)| {
+                json!({ "file": file, "database": database.label() })
+            }).collect::<Vec<_>>(),
+            "user_agent": config.enrich.user_agent,
+        },
+        "correlate": {
+            "key": config.correlate.as_ref().map(|_| REDACTED),
+            "key_id": config.correlate.as_ref().map(|key| crate::decode::pseudonym_key_id(key.bytes())),
+        },
         "rules": {
             "dir": config.rules.dir,
             "replay_horizon": show(config.rules.replay_horizon),

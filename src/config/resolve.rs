@@ -4,7 +4,7 @@
 use super::{
     Config, Roles, Rules, Seal,
     check::Check,
-    classes, inventory, kafka, log,
+    classes, enrich, inventory, kafka, log,
     problem::Problem,
     registry,
     secret::{Key32, Secret},
@@ -89,6 +89,9 @@ pub(super) fn resolve(
                        (authseal keys generate-withhold writes one)";
         check.wrong(&format!("topics.{place}.keep"), message);
     }
+    let withhold = seal.as_ref().and_then(|seal| seal.withhold_key.as_ref());
+    let correlate = enrich::correlate(settings.correlate, withhold, &topics, &mut check);
+    let enrich = enrich::resolve(settings.enrich, &mut check);
     let store = store::resolve(settings.store, &choices, heartbeat, &mut check);
     let trusted = trusted(settings.trust_file.as_deref(), origin.as_deref(), &mut check);
     let http = listen(settings.http.listen.as_deref(), &mut check);
@@ -107,6 +110,8 @@ pub(super) fn resolve(
             alerts_topic,
             shadow_topic,
             dead_letters_topic,
+            enrich,
+            correlate,
             rules,
             inventory,
             seal,

@@ -22,6 +22,8 @@ pub(super) struct Settings {
     pub registry: RegistrySettings,
     pub alerts: AlertsSettings,
     pub dead_letters: PublishSettings,
+    pub enrich: EnrichSettings,
+    pub correlate: CorrelateSettings,
     pub rules: RulesSettings,
     pub inventory: InventorySettings,
     pub seal: SealSettings,
@@ -146,6 +148,22 @@ pub(super) struct AlertsSettings {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PublishSettings {
     pub topic: Option<String>,
+}
+
+/// `[enrich]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct EnrichSettings {
+    pub databases: Vec<PathBuf>,
+    pub user_agent: Option<bool>,
+}
+
+/// `[correlate]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CorrelateSettings {
+    pub key: Option<SecretText>,
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[rules]`

@@ -3,12 +3,14 @@
 
 use super::{
     codes,
+    enrich::ENRICHED,
     fail::{Fail, Name, cut},
     guard::{Mark, Rules, Trip, judge_content, judge_text},
     moment,
     place::{self, Address},
+    pseudonym,
     scalar::Scalar,
-    withhold,
+    trace,
 };
 use crate::{
     event::{AuthEvent, Field, FieldType, Micros, Slot, Text},
@@ -122,6 +124,10 @@ impl<'d> Builder<'d> {
         match (field, self.event.slot(field)) {
             (Field::src_ip, _) => self.put_address(text),
             (Field::country, _) => self.put_country(text),
+            (Field::trace_id, Slot::OptText(slot)) => match trace::id(text) {
+                Some(id) => *slot = Some(id),
+                None => self.reject_field(field, text, "invalid"),
+            },
             (_, Slot::OptText(slot)) => *slot = Some(text.into()),
             (_, Slot::Text(slot)) => *slot = text.into(),
             _ => self.put_parsed(field, &Scalar::text(text)),
@@ -312,6 +318,9 @@ impl<'d> Builder<'d> {
         if let Some(trip) = mark.judge(value, place).or_else(|| judge_content(value, self.rules)) {
             return Err(trip);
         }
+        if let Scalar::Text(text) = value {
+            self.take_trace(path, text);
+        }
         self.keep_value(path, value, keep);
         Ok(())
     }
@@ -323,9 +332,18 @@ impl<'d> Builder<'d> {
         match trip.or_else(|| judge_text(value, self.rules)) {
             Some(trip) => Err(trip),
             None => {
+                self.take_trace(name, value);
                 self.keep_attribute(name, value, Keep::Explicit);
                 Ok(())
             }
+        }
+    }
+
+    /// What the W3C calls the header that carries the trace names the trace, wherever it stands. The field itself goes
+    /// before it.
+    fn take_trace(&mut self, path: &str, value: &str) {
+        if self.event.trace_id.is_none() && trace::is_header(path) {
+            self.event.trace_id = trace::of_header(value);
         }
     }
 
@@ -397,7 +415,7 @@ impl<'d> Builder<'d> {
 
     fn keep_raw(&mut self, field: Field, text: &str) {
         self.unreadable |= bit(field);
-        if self.rules.keep_event_only && withhold::class_of(field).is_some() {
+        if self.rules.hashes && pseudonym::class_of(field).is_some() {
             return;
         }
         let key = format!("raw.{}", field.name());
@@ -434,6 +452,11 @@ impl<'d> Builder<'d> {
         }
         if self.record_time.is_some_and(|record| self.event.time.0.saturating_sub(record.0) > moment::SKEWED) {
             self.note("time", "ahead");
+        }
+        // what authseal says of an event is not to be forged
+        if let Some(text) = self.event.attributes.remove(ENRICHED) {
+            self.event.attributes.insert("raw.enriched", text);
+            self.note("attributes", "reserved");
         }
         let event = &mut self.event;
         let named = [&event.user, &event.user_id, &event.actor, &event.session, &event.src_ip];

@@ -7,6 +7,7 @@
 mod build;
 pub mod codes;
 pub mod compare;
+pub mod enrich;
 mod fail;
 mod guard;
 mod json;
@@ -15,15 +16,17 @@ mod moment;
 mod path;
 mod place;
 mod plan;
+mod pseudonym;
 mod run;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod wire;
 mod withhold;
 
 pub use build::{MAX_ATTRIBUTES, MAX_ITEMS, MAX_KEY, MAX_RAW, MAX_TEXT};
-pub use withhold::PSEUDONYM_PREFIX;
+pub use pseudonym::{PSEUDONYM_CLASSES, PSEUDONYM_PREFIX, Pseudonyms, key_id as pseudonym_key_id};
 
 use crate::{
     artifact::File,
@@ -32,12 +35,14 @@ use crate::{
     record::{Decoded, Outcome, RawRecord, Rejection, Withheld},
 };
 use build::Builder;
+use enrich::Enricher;
 use fail::{Fail, Show};
 use guard::{Found, Rules, scan};
 use mapping::Said;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 use wire::Wire;
 use withhold::Macs;
@@ -116,6 +121,8 @@ pub struct Decoder {
     wire: Wire,
     rules: Rules,
     macs: Macs,
+    pseudonyms: Pseudonyms,
+    enricher: Option<Arc<Enricher>>,
     source: Option<String>,
     tenant: Option<String>,
     files: Vec<File>,
@@ -136,12 +143,27 @@ impl Decoder {
             wire,
             rules,
             macs: Macs::new(mac_key),
+            pseudonyms: Pseudonyms::of_withheld(mac_key),
+            enricher: None,
             source: spec.source,
             tenant: spec.tenant,
             files,
             #[cfg(test)]
             panics: false,
         })
+    }
+
+    /// Puts pseudonyms under this key in place of identifiers, whatever is kept of a record.
+    pub fn correlating(mut self, key: &[u8; 32]) -> Self {
+        self.pseudonyms = Pseudonyms::new(key);
+        self.rules.hashes = true;
+        self
+    }
+
+    /// Fills events in.
+    pub fn enriching(mut self, enricher: Arc<Enricher>) -> Self {
+        self.enricher = Some(enricher);
+        self
     }
 
     /// What becomes of a record. Never fails and never panics, whatever the bytes.
@@ -179,6 +201,8 @@ impl Decoder {
             source: self.source.clone(),
             tenant: self.tenant.clone(),
             files,
+            pseudonyms: self.pseudonyms.clone(),
+            enricher: self.enricher.clone(),
             #[cfg(test)]
             panics: self.panics,
         })
@@ -235,8 +259,12 @@ impl Decoder {
                     Err(fail) => self.rejected(&fail, self.kept(raw)),
                     Ok(mut event) => {
                         let mut withheld = self.kept(raw);
-                        if self.rules.keep_event_only && self.macs.pseudonymise(&mut event, raw) {
+                        let besides = self.rules.hashes && self.pseudonyms.put(&mut event, raw);
+                        if besides && self.rules.keep_event_only {
                             withheld = Some(self.macs.record(codes::WITHHELD_KEEP_EVENT, raw));
+                        }
+                        if let Some(enricher) = &self.enricher {
+                            enricher.enrich(&mut event);
                         }
                         Decoded { outcome: Outcome::Event(event), withheld, schema_id: None }
                     }

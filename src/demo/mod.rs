@@ -2,6 +2,7 @@
 //! store, four systems' logons with four attacks in them, sealed, verified, tampered with on a copy, and caught.
 
 mod load;
+mod look;
 mod shipped;
 mod show;
 mod stage;

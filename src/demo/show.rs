@@ -3,27 +3,25 @@
 use super::{
     DemoOptions,
     load::{self, Load},
+    look,
     stage::{ALERTS, DEAD_LETTERS, ORIGIN, Stage},
     tail::{self, As, Tail},
     tamper,
-    traffic::{AVRO_TOPIC, JSON_TOPIC, PARTITIONS, STUFFING_IP, Traffic},
+    traffic::{AVRO_TOPIC, JSON_TOPIC, PARTITIONS, Traffic},
 };
 use crate::{
     audit::{self, Report, VerifyOptions},
     error::{Error, Result},
-    event::Value,
     health::Health,
     ingest::{
         self, Clock, Parts,
         status::{Notice, Status},
     },
-    layout, log,
+    log,
     manifest::Writer,
     note::{Signer, Verifiers},
-    position::Position,
     publish::kafka::{KafkaPublisher, PublisherSettings},
     retention::{LockMode, RetentionPolicy},
-    segment,
     source::kafka::{KafkaSettings, KafkaSource, properties::Properties},
     store::{self, Store, dir::DirStore},
 };
@@ -105,6 +103,10 @@ pub async fn run(options: &DemoOptions) -> Result<()> {
     if report.exit_code() != 0 {
         return Err(Error::bug("the demo's store does not verify"));
     }
+    let path = stage.dir.join("store");
+    let joined = tokio::task::spawn_blocking(move || look::joined(&path)).await;
+    let joined = joined.map_err(|e| Error::bug("looking for one action").caused_by(e))??;
+    joined.into_iter().for_each(|text| screen.say(text));
     screen.say(caught(&stage.dir, &keys).await?);
     screen.say(cut(&stage.dir, &keys).await?);
     screen.say(next_steps(&stage.dir));
@@ -334,7 +336,7 @@ async fn caught(dir: &Path, keys: &Verifiers) -> Result<String> {
     tamper::copy(&dir.join("store"), &copy)?;
     let (key, position, what) = tokio::task::spawn_blocking({
         let copy = copy.clone();
-        move || find_break_in(&copy)
+        move || look::break_in(&copy)
     })
     .await
     .map_err(|e| Error::bug("looking for the attacker's logon").caused_by(e))??;
@@ -357,9 +359,7 @@ async fn caught(dir: &Path, keys: &Verifiers) -> Result<String> {
 async fn cut(dir: &Path, keys: &Verifiers) -> Result<String> {
     let copy = dir.join("cut");
     tamper::copy(&dir.join("store"), &copy)?;
-    let mut files = Vec::new();
-    collect(&copy.join("chains"), &mut files)?;
-    let newest = files.pop().ok_or_else(|| Error::bug("the store holds no segment"))?;
+    let newest = look::segments(&copy)?.pop().ok_or_else(|| Error::bug("the store holds no segment"))?;
     std::fs::remove_file(&newest).map_err(|e| Error::config(format!("removing {}", newest.display())).caused_by(e))?;
     let store: Arc<dyn Store> = Arc::new(DirStore::new(&copy));
     let report = verify(&store, keys).await?;
@@ -376,45 +376,6 @@ async fn cut(dir: &Path, keys: &Verifiers) -> Result<String> {
         removed.place.key.as_deref().unwrap_or_default(),
         removed.detail
     ))
-}
-
-/// The logon with which the stuffing attack got in: what somebody would most like to have gone.
-fn find_break_in(store: &Path) -> Result<(String, Position, String)> {
-    let mut files = Vec::new();
-    collect(&store.join("chains"), &mut files)?;
-    let mut any = None;
-    for file in files {
-        let bytes = std::fs::read(&file).map_err(|e| Error::bug(format!("reading {}", file.display())).caused_by(e))?;
-        let key = file.strip_prefix(store).unwrap_or(&file).to_string_lossy().into_owned();
-        let Some((chain, _)) = layout::parse_segment_key(&key) else { continue };
-        for leaf in segment::read::records(&bytes).map_err(|f| Error::bug(f.detail))? {
-            let leaf = leaf.map_err(|f| Error::bug(f.detail))?;
-            let Some(event) = leaf.record().map_err(|f| Error::bug(f.detail))?.event else { continue };
-            let who = event.user.as_deref().unwrap_or("somebody").to_string();
-            let place = (key.clone(), chain.at(leaf.offset()));
-            let success = event.get(crate::event::Field::outcome) == Value::Symbol("SUCCESS");
-            if success && event.src_ip.as_deref() == Some(STUFFING_IP) {
-                return Ok((place.0, place.1, format!("the attacker's logon as {who}")));
-            }
-            any.get_or_insert((place.0, place.1, format!("a logon of {who}")));
-        }
-    }
-    // a very small demo has no break-in
-    any.ok_or_else(|| Error::bug("the store holds no event"))
-}
-
-fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
-    let failed = |e: std::io::Error| Error::bug(format!("reading {}", dir.display())).caused_by(e);
-    let mut entries = std::fs::read_dir(dir).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        if entry.path().is_dir() {
-            collect(&entry.path(), files)?;
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
 }
 
 fn next_steps(dir: &Path) -> String {

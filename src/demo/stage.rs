@@ -80,6 +80,12 @@ impl Stage {
 
     /// The settings of the pipeline: short ages, so that something is to be seen.
     pub fn options(rules: Arc<RuleSet>) -> Result<Options> {
+        let random = || -> Result<[u8; 32]> {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
+            Ok(key)
+        };
+        let shared = random()?;
         let topic = |format: Format, source: &str| -> Result<Topic> {
             let spec = TopicSpec {
                 format,
@@ -88,9 +94,8 @@ impl Stage {
                 keep_event_only: false,
                 secret_fields: Vec::new(),
             };
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|e| Error::config(format!("no random numbers for a key: {e}")))?;
-            Ok(Topic { decoder: Arc::new(Decoder::new(spec, &key)?), gaps_expected: false, begin: Begin::LogStart })
+            let decoder = Decoder::new(spec, &random()?)?.correlating(&shared);
+            Ok(Topic { decoder: Arc::new(decoder), gaps_expected: false, begin: Begin::LogStart })
         };
         let topics = HashMap::from([
             (AVRO_TOPIC.to_string(), topic(Format::Avro { schema: None }, "events")?),

@@ -13,9 +13,13 @@ pub const PARTITIONS: i32 = 4;
 /// The address from which the stuffing attack comes.
 pub const STUFFING_IP: &str = "203.0.113.7";
 
+/// The trace of the action that three systems tell of.
+pub const TRACE: &str = "4f1d8a6c0b7e4d2f9a35c6e81b0d7f42";
+
 const TENANT: &str = "acme";
 const USERS: u64 = 4_000;
-/// The attacks begin at these fractions of the traffic.
+/// An action over several systems, and the attacks, begin at these fractions of the traffic.
+const ACTION_AT: f64 = 0.3;
 const STUFFING_AT: f64 = 0.35;
 const BYPASS_AT: f64 = 0.55;
 const THEFT_AT: f64 = 0.6;
@@ -50,6 +54,7 @@ pub struct Traffic {
     began: i64,
     step_micros: i64,
     random: u64,
+    action: Burst,
     stuffing: Burst,
     bypass: Burst,
     theft: Burst,
@@ -85,6 +90,7 @@ impl Traffic {
             began: until - span_millis,
             step_micros: span_millis * 1000 / total.max(1) as i64,
             random: 0x5eed_0fa0_7e5e_a100,
+            action: burst(ACTION_AT, 4, 1),
             stuffing: burst(STUFFING_AT, 240, 6),
             bypass: burst(BYPASS_AT, 3, 1),
             theft: burst(THEFT_AT, 4, 1),
@@ -155,6 +161,31 @@ impl Traffic {
         event
     }
 
+    /// A payout as the gateway, the identity provider and the application tell it: asked for, stepped up, done.
+    fn action(&self, at: u64, n: u64) -> AuthEvent {
+        let source = ["gateway", "keycloak", "payroll", "gateway"][n as usize % 4];
+        let mut event = self.base(at, source, "user3003".to_string());
+        (event.activity, event.action) = (Activity::ResourceAccess, Some("POST /payouts".into()));
+        match n {
+            0 => {
+                event.outcome = Outcome::Failure;
+                event.reason = Some("step_up_required".into());
+            }
+            1 => {
+                (event.activity, event.action) = (Activity::StepUp, None);
+                (event.acr, event.factor) = (Some(2), Factor::Webauthn);
+            }
+            2 => (event.activity, event.action) = (Activity::PrivilegedAction, Some("payout.create".into())),
+            _ => {}
+        }
+        event.src_ip = Some("10.11.187.1".into());
+        event.session = Some("s-0bb3-the-action".into());
+        event.device = Some("dev-0bb3".into());
+        event.trace_id = Some(TRACE.into());
+        event.app = Some("payroll".into());
+        event
+    }
+
     fn lockout(&self, at: u64, n: u64) -> AuthEvent {
         let mut event = self.base(at, "keycloak", format!("user{:04}", 2000 + n));
         event.activity = Activity::AccountLock;
@@ -219,7 +250,9 @@ impl Iterator for Traffic {
             let value = Value::Bytes(self.broken(at));
             return Some(Produced { topic: JSON_TOPIC, key: format!("gw-{}", at % 7), value, timestamp });
         }
-        let event = if let Some(n) = self.stuffing.at(at) {
+        let event = if let Some(n) = self.action.at(at) {
+            self.action(at, n)
+        } else if let Some(n) = self.stuffing.at(at) {
             self.stuffing(at, n)
         } else if let Some(n) = self.bypass.at(at) {
             self.payout(at, n)
@@ -255,6 +288,8 @@ fn as_json(event: &AuthEvent) -> Vec<u8> {
         "reason": event.reason.as_deref(), "user": event.user.as_deref(), "src_ip": event.src_ip.as_deref(),
         "session": event.session.as_deref(), "app": event.app.as_deref(), "factor": event.factor.symbol(),
         "verification": event.verification.symbol(), "device": event.device.as_deref(),
+        "action": event.action.as_deref(),
+        "traceparent": event.trace_id.as_ref().map(|trace| format!("00-{trace}-00f067aa0ba902b7-01")),
     })
     .to_string()
     .into_bytes()
@@ -284,7 +319,7 @@ mod tests {
             assert_eq!(stuffing.last().map(|e| e.outcome), Some(Outcome::Success), "the last try gets in");
             assert!(day.iter().filter(|e| e.activity == Activity::AccountLock).count() >= 40);
             let of = |activity: Activity| day.iter().filter(|e| e.activity == activity).count();
-            assert_eq!((of(Activity::StepUp), of(Activity::PrivilegedAction)), (1, 2), "one of two payouts lacks it");
+            assert_eq!((of(Activity::StepUp), of(Activity::PrivilegedAction)), (2, 3), "one of three payouts lacks it");
             let stolen = day.iter().filter(|e| e.session.as_deref() == Some("s-stolen"));
             assert_eq!(
                 stolen.map(|e| e.country.as_deref().unwrap_or("?")).collect::<Vec<_>>(),

@@ -17,6 +17,7 @@ mod decide;
 mod decimal;
 mod derived;
 mod detector;
+mod enriched;
 mod exceptions;
 pub mod explain;
 mod failure;

@@ -1,7 +1,7 @@
 //! Findings as OCSF Detection Finding (class 2004, version 1.8.0), at most 256 KiB of JSON.
 
 use super::{
-    attack,
+    attack, enriched,
     exceptions::Entry,
     finding::Evidence,
     measure::Measured,
@@ -159,6 +159,10 @@ fn alert(report: &Report<'_>) -> Value {
     alert.insert("evidences".into(), json!([evidence]));
     if !observables.is_empty() {
         alert.insert("observables".into(), Value::Array(observables));
+    }
+    if let OwnedWhat::Event(event) = &report.record.what {
+        let enrichments = enriched::enrichments(event);
+        put(&mut alert, "enrichments", (!enrichments.is_empty()).then_some(Value::Array(enrichments)));
     }
     put(&mut alert, "remediation", remediation(report.rule));
     alert.insert("unmapped".into(), json!({ "authseal": unmapped(report) }));

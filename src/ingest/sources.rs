@@ -42,25 +42,25 @@ struct Scope {
 
 impl Scope {
     fn of<'a>(watch: &Watch, options: &Options, lanes: impl Iterator<Item = &'a Lane>) -> Self {
-        let judged = options.topics.keys().filter(|topic| options.live.judges(topic));
+        let judged = options.topics.names().filter(|topic| options.live.judges(topic));
         // partitions here, and of all; a topic without any here is not read
-        let mut shares: BTreeMap<&str, (i64, i64)> = judged.map(|topic| (topic.as_str(), (0, 0))).collect();
+        let mut shares: BTreeMap<&str, (i64, i64)> = judged.map(|topic| (topic, (0, 0))).collect();
         for lane in lanes.filter(|lane| lane.judges()) {
-            let Some(share) = shares.get_mut(&*lane.partition.topic) else { continue };
+            let share = shares.entry(&lane.partition.topic).or_default();
             share.0 += 1;
             share.1 = share.1.max(lane.broker.partitions.unwrap_or(0));
         }
         let is_whole = |(here, all): &(i64, i64)| *all > 0 && here >= all;
         let mut scope = Self { everything: shares.values().all(is_whole), ..Self::default() };
-        for (topic, by) in &watch.sequences {
-            let share = shares.get(topic.as_str()).copied().unwrap_or_default();
-            let parted = options.live.partitioned_by.get(topic).filter(|fields| !fields.is_empty());
+        for (topic, share) in shares {
+            let Some(by) = watch.sequences.get(topic).filter(|by| !by.is_empty()) else { continue };
+            let parted = options.live.partition_fields(topic).filter(|fields| !fields.is_empty());
             // a numbering whose records all go to one partition is read by whoever reads that
             let together = parted.is_some_and(|fields| fields.iter().all(|field| by.contains(field)));
             if is_whole(&share) || together {
-                scope.numbered.insert(topic.clone());
+                scope.numbered.insert(topic.to_owned());
             } else if share.1 > 0 {
-                scope.partial.insert(topic.clone(), share);
+                scope.partial.insert(topic.to_owned(), share);
             }
         }
         scope
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_said() {
         let watch =
-            Watch { sequences: BTreeMap::from([("auth".to_owned(), vec!["source".to_owned()])]), ..Watch::default() };
+            Watch { sequences: [("auth".to_owned(), vec!["source".to_owned()])].into_iter().collect(), ..Watch::default() };
         let partial = BTreeMap::from([("auth".to_owned(), (2, 3))]);
         let words = Scope { partial, ..Scope::default() }.words(&watch, true).unwrap();
         assert!(words.contains("auth") && words.contains("2 of its 3 partitions"), "{words}");

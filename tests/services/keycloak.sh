@@ -7,6 +7,9 @@
 # to build itself; later starts take about ten seconds. It is up when GET http://127.0.0.1:PORT/realms/authseal answers 200.
 # The realm authseal has two clients that may ask for tokens of their own: authseal, secret "authseal-test-secret", and
 # stranger, secret "stranger-test-secret". Tokens live for 12 seconds, so that a test sees them renewed.
+# The realm logins has people: alice, bob and mallory, password "<name>-test-password", who log on through the public client app
+# (grant_type=password). Five wrong passwords lock an account. Its events are kept, and readable over REST (admin/admin in the
+# realm master); all of them are lines on stdout too, as the listener jboss-logging writes them.
 set -euo pipefail
 
 port=${1:-8080} version=26.7.3
@@ -35,10 +38,22 @@ client() {
     "$1" "$1-test-secret"
 }
 mkdir -p "$home/data/import"
+person() {
+  printf '{"username":"%s","enabled":true,"email":"%s@example.test","emailVerified":true,"firstName":"%s","lastName":"Example",' "$1" "$1" "$1"
+  printf '"credentials":[{"type":"password","value":"%s-test-password"}]}' "$1"
+}
+cat > "$home/data/import/logins-realm.json" << REALM
+{"realm":"logins","enabled":true,"sslRequired":"none","eventsEnabled":true,"adminEventsEnabled":true,
+ "bruteForceProtected":true,"failureFactor":5,"waitIncrementSeconds":600,"maxFailureWaitSeconds":900,"quickLoginCheckMilliSeconds":1,
+ "minimumQuickLoginWaitSeconds":1,
+ "clients":[{"clientId":"app","publicClient":true,"directAccessGrantsEnabled":true,"standardFlowEnabled":false}],
+ "users":[$(person alice),$(person bob),$(person mallory)]}
+REALM
 cat > "$home/data/import/authseal-realm.json" << REALM
 {"realm":"authseal","enabled":true,"sslRequired":"none","accessTokenLifespan":12,
  "clients":[$(client authseal),$(client stranger)]}
 REALM
 
 export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=admin JAVA_OPTS_KC_HEAP="-Xms64m -Xmx512m"
-exec "$home/bin/kc.sh" start-dev --import-realm --db=dev-file --cache=local --http-host=127.0.0.1 --http-port="$port"
+exec "$home/bin/kc.sh" start-dev --import-realm --db=dev-file --cache=local --http-host=127.0.0.1 --http-port="$port" \
+  --spi-events-listener--jboss-logging--success-level=info

@@ -394,6 +394,7 @@ idp() {
   summary+=("$(printf '%-8s %-6s %5ds  %s' keycloak up $((SECONDS - begun)) "$issuer")")
   KAFKA_OIDC=$issuer start_services idp "Apache Kafka with OAUTHBEARER, S3 (LocalStack), Python" || return 0
   export AUTHSEAL_TEST_KAFKA_OAUTH=127.0.0.1:$((kafka_port + 3)) AUTHSEAL_TEST_OIDC=$issuer
+  export AUTHSEAL_TEST_KEYCLOAK_LOG=$run/keycloak.log
   stage idp cargo test --locked --no-fail-fast --test live_idp -- --test-threads=1
 }
 

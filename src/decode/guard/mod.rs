@@ -30,6 +30,8 @@ pub(crate) struct Rules {
     secret_fields: u64,
     /// Whether only the event is kept, not the value.
     pub keep_event_only: bool,
+    /// Whether pseudonyms stand for the identifiers in events: always where only the event is kept.
+    pub hashes: bool,
 }
 
 const _: () = assert!(Field::ALL.len() <= 64, "fields are counted in the bits of a u64");
@@ -39,7 +41,7 @@ impl Rules {
         let secrets: Vec<String> = secrets.iter().map(|name| name.to_ascii_lowercase()).collect();
         let fields = Field::ALL.iter().filter(|field| secrets.iter().any(|s| s == field.name()));
         let secret_fields = fields.fold(0, |bits, field| bits | 1 << *field as u64);
-        Self { secrets, secret_fields, keep_event_only }
+        Self { secrets, secret_fields, keep_event_only, hashes: keep_event_only }
     }
 
     /// Whether any secret field is configured.

@@ -1,6 +1,7 @@
 //! Tests of the decoder as a whole: what becomes of a record.
 
 mod forms;
+mod join;
 mod keep;
 mod normal;
 mod rejections;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     event::{AuthEvent, Field, Text},
     position::ChainId,
+    topics::ByTopic,
 };
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -88,6 +89,11 @@ struct Numbering {
 
 /// All numberings.
 pub(super) struct Holes {
+    /// The fields of the numberings of each topic.
+    by: ByTopic<Vec<String>>,
+    /// Of these all is read here.
+    whole: BTreeSet<String>,
+    /// Those that were heard of, as far as their events are numbered.
     topics: Vec<Topic>,
     slots: Vec<Option<Box<Numbering>>>,
     free: Vec<u32>,
@@ -102,20 +108,11 @@ pub(super) struct Holes {
 
 impl Holes {
     /// Follows the numbers of these topics, each by these fields, within about so many bytes.
-    pub fn new(topics: &BTreeMap<String, Vec<String>>, lateness: i64, bytes: usize) -> Self {
-        let selector = |name: &String| match name.strip_prefix("attributes.") {
-            Some(attribute) => Selector::Attribute(attribute.into()),
-            None => Selector::from_name(name).unwrap_or(Selector::Unknown),
-        };
-        let topic = |(name, by): (&String, &Vec<String>)| Topic {
-            name: name.clone(),
-            by: by.iter().map(selector).collect(),
-            whole: false,
-            due: BTreeSet::new(),
-            counts: NumberCounts::default(),
-        };
-        Self {
-            topics: topics.iter().map(topic).collect(),
+    pub fn new(topics: &ByTopic<Vec<String>>, lateness: i64, bytes: usize) -> Self {
+        let mut holes = Self {
+            by: topics.clone(),
+            whole: BTreeSet::new(),
+            topics: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::default(),
@@ -125,7 +122,31 @@ impl Holes {
             most_gaps: (bytes / 128).max(1000),
             lateness,
             key: Vec::new(),
+        };
+        for name in topics.names() {
+            holes.topic(name);
         }
+        holes
+    }
+
+    /// The place of a topic whose events are numbered. Those that a pattern finds come with their first event.
+    fn topic(&mut self, name: &str) -> Option<usize> {
+        if let Some(at) = self.topics.iter().position(|topic| topic.name == name) {
+            return Some(at);
+        }
+        let by = self.by.get(name).filter(|by| !by.is_empty())?;
+        let selector = |name: &String| match name.strip_prefix("attributes.") {
+            Some(attribute) => Selector::Attribute(attribute.into()),
+            None => Selector::from_name(name).unwrap_or(Selector::Unknown),
+        };
+        self.topics.push(Topic {
+            name: name.into(),
+            by: by.iter().map(selector).collect(),
+            whole: self.whole.contains(name),
+            due: BTreeSet::new(),
+            counts: NumberCounts::default(),
+        });
+        Some(self.topics.len() - 1)
     }
 
     /// What became of the numbers, by topic.
@@ -138,6 +159,7 @@ impl Holes {
 
     /// Of these topics all of each numbering is read here, and of others not. What would be told of those is given up.
     pub fn read_wholly(&mut self, whole: &BTreeSet<String>) {
+        self.whole.clone_from(whole);
         for at in 0..self.topics.len() {
             let is = whole.contains(&self.topics[at].name);
             if self.topics[at].whole && !is {
@@ -180,7 +202,7 @@ impl Holes {
     /// An event came. `late`: so late that nobody waited for it.
     pub fn event(&mut self, event: &AuthEvent, input: &Input<'_>, chain: u32, late: bool) {
         let Some(number) = event.source_seq else { return };
-        let Some(topic) = self.topics.iter().position(|topic| topic.name == input.chain.topic) else { return };
+        let Some(topic) = self.topic(&input.chain.topic) else { return };
         if !self.topics[topic].whole {
             self.topics[topic].counts.unjudged += 1;
             return;

@@ -17,7 +17,7 @@ pub use holes::{NumberCounts, is_key_field};
 pub use silence::{Heard, Listened};
 
 use super::{Finding, Input, partitions::Partitions};
-use crate::event::AuthEvent;
+use crate::{event::AuthEvent, topics::ByTopic};
 use holes::Holes;
 use silence::Silence;
 use std::{
@@ -29,8 +29,8 @@ use std::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Topics whose sources number their events without holes, with the fields (`source`, `attributes.host` …) that
-    /// tell one numbering from another.
-    pub sequences: BTreeMap<String, Vec<String>>,
+    /// tell one numbering from another. Of others the fields are none.
+    pub sequences: ByTopic<Vec<String>>,
     /// Sources that should be heard.
     pub expected: Vec<Expected>,
     /// Whether a source that is not among them is told.
@@ -57,7 +57,7 @@ pub struct Expected {
 impl Watch {
     /// Whether anything is watched.
     pub fn is_idle(&self) -> bool {
-        self.sequences.is_empty() && self.expected.is_empty()
+        self.sequences.values().all(Vec::is_empty) && self.expected.is_empty()
     }
 }
 

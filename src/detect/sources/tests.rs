@@ -35,7 +35,7 @@ fn watch() -> Watch {
         runbook: "https://runbooks.example/silent".into(),
     };
     Watch {
-        sequences: BTreeMap::from([("auth".to_owned(), by)]),
+        sequences: [("auth".to_owned(), by)].into_iter().collect(),
         expected: vec![expected("gateway", 30), expected("vpn", 120)],
         tell_unknown: true,
         horizon: Duration::ZERO,
