@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos lint demo bench clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos guards lint demo bench clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,9 @@ test-idp: ## the tests against a real identity provider (Keycloak): tokens for K
 
 chaos: ## 2,000,000 records while processes are killed, Kafka is restarted and the store is cut off
 	@tests/services/run.sh chaos
+
+guards: ## take each guard of ingest away in a copy of the tree: which schedule of the simulation notices
+	@tests/simulation/guards.py
 
 lint: ## fmt and clippy
 	cargo fmt --check

@@ -1,10 +1,12 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
+    last_sealed::{LastSealed, Met},
     naming::Naming,
     options::{SealOptions, Topic},
     plan,
     report::Meter,
+    tail::Tail,
 };
 use crate::{
     chain::Head,
@@ -52,6 +54,10 @@ pub struct Lane {
     pub ahead: Vec<SourceEvent>,
     /// Leaves not yet on their way.
     pub builder: SegmentBuilder,
+    /// Offset and timestamp of the last record among them, of the last one on its way, and of the last one sealed.
+    lasts: [Option<(i64, i64)>; 3],
+    /// The last record sealed, until it was seen that the broker still has it.
+    expects: Option<LastSealed>,
     /// When the first of them arrived.
     pub first_at: Option<Instant>,
     /// Bytes of the segment on its way; `None` when none is.
@@ -119,6 +125,8 @@ impl Lane {
             ahead: Vec::new(),
             head: None,
             builder: SegmentBuilder::new(0, options.codec, options.level),
+            lasts: [None; 3],
+            expects: None,
             first_at: None,
             under_way: None,
             task: None,
@@ -139,7 +147,15 @@ impl Lane {
     }
 
     /// Takes its place. Offsets that the broker no longer has become a gap.
-    pub fn open(&mut self, chain: Arc<ChainId>, head: Option<Head>, start: &plan::Start, read_from: i64) -> Result<()> {
+    pub fn open(
+        &mut self,
+        chain: Arc<ChainId>,
+        tail: &mut Tail,
+        start: &plan::Start,
+        read_from: i64,
+        broker: &Broker,
+    ) -> Result<()> {
+        let head = tail.head.take();
         self.chain = chain;
         self.publish_from = start.publish_from;
         self.opened = true;
@@ -154,6 +170,7 @@ impl Lane {
         }
         self.head = head;
         self.dead_next = start.publish_from;
+        self.expect(tail.last.take(), broker.log_start.unwrap_or(0));
         Ok(())
     }
 
@@ -175,7 +192,32 @@ impl Lane {
 
     /// The lowest offset that any cursor still wants.
     pub fn read_next(&self) -> i64 {
-        if self.seals { self.seal_next().min(self.judge_next).min(self.dead_next) } else { self.judge_next }
+        if !self.seals {
+            return self.judge_next;
+        }
+        let wanted = self.seal_next().min(self.judge_next).min(self.dead_next);
+        self.expects.as_ref().and_then(LastSealed::from).map_or(wanted, |from| from.min(wanted))
+    }
+
+    /// From now on this is the last record sealed: it must come first, unless retention took it.
+    fn expect(&mut self, last: Option<LastSealed>, log_start: i64) {
+        if let Some(last) = &last {
+            self.lasts[2] = Some((last.offset, last.timestamp));
+        }
+        self.expects = last.and_then(|last| last.within(log_start));
+    }
+
+    /// A record was delivered. Errors if the log is not the one that was sealed.
+    pub fn meets(&mut self, record: &RawRecord) -> Result<()> {
+        let Some(last) = &mut self.expects else { return Ok(()) };
+        match last.meet(record, self.topic.gaps_expected) {
+            Met::NotYet => Ok(()),
+            Met::Yes => {
+                self.expects = None;
+                Ok(())
+            }
+            met => Err(last.refusal(&self.chain, met)),
+        }
     }
 
     /// The next offset to seal after what the store holds; where nothing is sealed, the next one to judge.
@@ -221,6 +263,7 @@ impl Lane {
         }
         self.first_at.get_or_insert_with(Instant::now);
         self.naming.took(raw.offset);
+        self.lasts[0] = Some((raw.offset, raw.timestamp));
         self.builder.push_record(raw, decoded)
     }
 
@@ -245,6 +288,7 @@ impl Lane {
     pub fn take_builder(&mut self) -> SegmentBuilder {
         let next = SegmentBuilder::new(self.builder.to(), self.options.codec, self.options.level);
         self.first_at = None;
+        self.lasts[1] = self.lasts[0].take();
         self.under_way = Some(self.builder.memory_bytes());
         std::mem::replace(&mut self.builder, next)
     }
@@ -252,6 +296,7 @@ impl Lane {
     /// A segment of ours lies in the store.
     pub fn sealed(&mut self, head: Head) {
         self.naming.prune(head.to);
+        self.lasts[2] = self.lasts[1].take().or(self.lasts[2]);
         self.under_way = None;
         self.task = None;
         self.sealed_at = Instant::now();
@@ -260,11 +305,16 @@ impl Lane {
 
     /// Another writer's segment is the head now. Everything buffered goes: what it does not cover is read again,
     /// without being judged twice.
-    pub fn adopted(&mut self, head: Head) {
+    pub fn adopted(&mut self, head: Head, last: Option<LastSealed>) {
         self.builder = SegmentBuilder::new(head.to, self.options.codec, self.options.level);
         self.naming.clear();
         self.first_at = None;
+        self.lasts = [None, None, self.lasts[2]];
         self.sealed(head);
+        // read by somebody else, perhaps before the log was cut off
+        if last.is_some() {
+            self.expect(last, self.broker.log_start.unwrap_or(0));
+        }
     }
 
     /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.
@@ -285,6 +335,7 @@ impl Lane {
                 self.seal_next()
             )));
         }
+        self.expects = self.expects.take().and_then(|last| last.within(log_start));
         if log_start > self.seal_next() {
             self.push_gap(Gap { from: self.seal_next(), to: log_start, cause: GapCause::Lost })?;
         }
@@ -306,7 +357,7 @@ impl Lane {
     /// What a commit says of the place that was reached; `None` while nothing can be said.
     pub fn note(&self) -> Option<String> {
         match &self.head {
-            Some(head) => Some(plan::CommitNote::of(head, self.record_time).encode()),
+            Some(head) => Some(plan::CommitNote::of(head, self.record_time, self.lasts[2]).encode()),
             None if self.seals || !self.opened => None,
             None => Some(plan::JudgeNote { judged: self.judge_next, record_time: self.record_time }.encode()),
         }

@@ -5,11 +5,13 @@
 //! the store holds, `done_to` (Kafka's commit) is what is sealed *and* judged *and* acknowledged.
 
 mod artifacts;
+mod clock;
 mod closing;
 mod coverage;
 mod engine;
 mod intake;
 mod lane;
+mod last_sealed;
 mod naming;
 mod opening;
 pub mod options;

@@ -25,12 +25,15 @@ pub struct CommitNote {
     /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
     #[serde(default)]
     pub record_time: Option<i64>,
+    /// Offset and timestamp of the last record sealed: the broker must still have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<(i64, i64)>,
 }
 
 impl CommitNote {
-    /// The note of a head, and of the last record read.
-    pub fn of(head: &Head, record_time: Option<i64>) -> Self {
-        Self { incarnation: head.chain.incarnation, sequence: head.sequence, hash: head.hash, record_time }
+    /// The note of a head, of the last record read, and of the last one sealed.
+    pub fn of(head: &Head, record_time: Option<i64>, last: Option<(i64, i64)>) -> Self {
+        Self { incarnation: head.chain.incarnation, sequence: head.sequence, hash: head.hash, record_time, last }
     }
 
     /// One line of JSON: the metadata of a commit.
@@ -262,7 +265,7 @@ mod tests {
     }
 
     fn commit(offset: i64, sequence: u64, hash: u8) -> Commit {
-        let note = CommitNote { incarnation: 0, sequence, hash: Digest([hash; 32]), record_time: None };
+        let note = CommitNote { incarnation: 0, sequence, hash: Digest([hash; 32]), record_time: None, last: None };
         Commit { offset, metadata: note.encode() }
     }
 
@@ -319,7 +322,7 @@ mod tests {
             head.times = Times { last_record, sealed: 1_000_000, ..head.times };
             head
         };
-        let note = |time| Commit { metadata: CommitNote::of(&sealed(None), time).encode(), ..commit(5, 4, 7) };
+        let note = |time| Commit { metadata: CommitNote::of(&sealed(None), time, None).encode(), ..commit(5, 4, 7) };
         assert_eq!(newest_record(Some(&sealed(Some(500))), None), Some(500));
         assert_eq!(newest_record(Some(&sealed(Some(500))), Some(&note(Some(400)))), Some(400));
         assert_eq!(newest_record(Some(&sealed(None)), Some(&note(Some(400)))), Some(400), "behind a heartbeat");
@@ -341,7 +344,11 @@ mod tests {
         let note = JudgeNote { judged: 7, record_time: Some(5) };
         assert_eq!(JudgeNote::decode(&note.encode()), Some(note.clone()));
         assert_eq!(CommitNote::decode(&note.encode()), None, "a sealer does not take it for its own");
-        assert_eq!(JudgeNote::decode(&CommitNote::of(&head(4, 50), None).encode()), None, "nor the other way round");
+        assert_eq!(
+            JudgeNote::decode(&CommitNote::of(&head(4, 50), None, None).encode()),
+            None,
+            "nor the other way round"
+        );
     }
 
     #[test]
