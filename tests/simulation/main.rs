@@ -133,7 +133,7 @@ fn whatever_happens_every_offset_is_sealed_exactly_once_and_findings_are_the_sam
     });
     insist(&injected, count, KINDS, 100);
     insist(&injected, count, STATE, 1_000);
-    insist(&injected, count, observe::GOING_ON, 1_000);
+    insist(&injected, count, observe::GOING_ON, 10_000);
 }
 
 #[test]
@@ -176,5 +176,5 @@ fn what_ends_a_chain_stops_its_partition_with_its_reason_and_the_others_run_on()
     });
     let kinds = End::ALL.map(|end| format!("end: {end:?}"));
     insist(&injected, count, &kinds.each_ref().map(String::as_str), 20);
-    insist(&injected, count, observe::STOPPING, 300);
+    insist(&injected, count, observe::STOPPING, 600);
 }
