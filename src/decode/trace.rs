@@ -20,7 +20,8 @@ pub(super) fn id(text: &str) -> Option<Text> {
     if let Some(id) = of_header(text) {
         return Some(id);
     }
-    if text.contains(|c: char| !matches!(c, '0' | '-')) {
+    let no_trace = text.len() >= 32 && text.bytes().all(|b| matches!(b, b'0' | b'-'));
+    if !no_trace {
         let plain = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         return Some(if plain { Text::from(text.to_ascii_lowercase()) } else { Text::from(text) });
     }
@@ -56,6 +57,8 @@ mod tests {
             ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("unchanged")),
             ("Root=1-67891233-abcdef012345678912345678", Some("unchanged")),
             ("463ac35c9f6413ad", Some("unchanged")),
+            ("0", Some("unchanged")),
+            ("00000000-0000-0000-0000-000000000000", None),
             ("00000000000000000000000000000000", None),
             ("00-00000000000000000000000000000000-0000000000000000-00", None),
         ] {
