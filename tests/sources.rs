@@ -14,7 +14,7 @@ use authseal::{
 };
 use serde_json::Value;
 use sim::{PARTITIONS, TOPIC, World};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// Two sources that should be heard, and a topic whose events are numbered.
 fn watching() -> World {
@@ -156,7 +156,7 @@ async fn who_reads_a_part_tells_nothing_and_says_so() {
     assert!(warning.contains("1 of its 3 partitions") && warning.contains("silent sources"), "{warning}");
     one.task.abort();
     // partitioned by what tells the numberings apart: each is read by whoever reads its partition
-    world.live.partitioned_by.insert(TOPIC.into(), vec!["source".into()]);
+    world.live.partitioned_by.insert(TOPIC.into(), Some(vec!["source".into()]));
     let two = world.start("two");
     world.cluster.assign(&two.source, &[world.partition(0)]);
     world.pass(30).await;

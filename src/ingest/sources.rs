@@ -179,8 +179,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_said() {
-        let watch =
-            Watch { sequences: [("auth".to_owned(), vec!["source".to_owned()])].into_iter().collect(), ..Watch::default() };
+        let watch = Watch {
+            sequences: [("auth".to_owned(), vec!["source".to_owned()])].into_iter().collect(),
+            ..Watch::default()
+        };
         let partial = BTreeMap::from([("auth".to_owned(), (2, 3))]);
         let words = Scope { partial, ..Scope::default() }.words(&watch, true).unwrap();
         assert!(words.contains("auth") && words.contains("2 of its 3 partitions"), "{words}");

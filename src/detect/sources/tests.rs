@@ -8,11 +8,7 @@ use crate::{
     record::Outcome,
 };
 use proptest::prelude::*;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Seconds since 1970 at which tests begin.
 const START: i64 = 1_767_571_200;
