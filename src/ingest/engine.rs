@@ -30,7 +30,7 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
@@ -44,8 +44,8 @@ const TICK: Duration = Duration::from_millis(100);
 const REPORT: Duration = Duration::from_secs(1);
 /// How often our clock is compared with the store's.
 const CLOCK_CHECK: Duration = Duration::from_secs(300);
-/// How often while ours cannot be believed.
-const CLOCK_CHECK_AGAIN: Duration = Duration::from_secs(5);
+/// The most our clock and the store's may differ.
+const CLOCK_SKEW_MS: i64 = 300_000;
 /// How often the broker is asked where its partitions begin and end.
 const BROKER_CHECK: Duration = Duration::from_secs(15);
 /// Pause before a lookup that failed is tried again.
@@ -255,17 +255,9 @@ impl Engine {
             SourceEvent::Assigned(assigned) => {
                 // whatever was wrong with a topic, the group has been served anew
                 self.source_recovered(true);
-                for one in assigned {
-                    self.outbox.forget_told(&one.partition);
-                    self.assigned(one);
-                }
+                assigned.into_iter().for_each(|a| self.assigned(a));
             }
-            SourceEvent::Revoked(partitions) => {
-                for partition in &partitions {
-                    self.outbox.forget_told(partition);
-                    self.revoked(partition);
-                }
-            }
+            SourceEvent::Revoked(partitions) => partitions.iter().for_each(|p| self.revoked(p)),
             SourceEvent::Batch(batch) => {
                 self.delivers(&batch.partition);
                 self.batch(batch);
@@ -331,7 +323,7 @@ impl Engine {
                     self.detector.forget(&lane.chain);
                 }
                 let chain = Arc::new(place.tail.chain.clone());
-                let opened = lane.open(chain, &mut place.tail, &place.start, place.read_from, &place.broker);
+                let opened = lane.open(chain, place.tail.head.take(), &place.start, place.read_from);
                 let broker = std::mem::take(&mut place.broker);
                 self.known.heard(&partition, &broker);
                 lane.heard(broker);
@@ -342,7 +334,7 @@ impl Engine {
                         self.status.tell(&Notice::Opened {
                             chain: &lane.chain,
                             sequence: lane.head.as_ref().map(|h| h.sequence),
-                            start: &place.start,
+                            seal_from: place.start.seal_from,
                             read_from: place.read_from,
                         });
                         self.begin(&partition, place);
@@ -435,10 +427,10 @@ impl Engine {
                 }
                 self.seal_if_due(partition);
             }
-            Outcome::Adopted(head, last) => {
+            Outcome::Adopted(head) => {
                 metrics::counter!(telemetry::RECEIPTS, "receipt" => "adopted").increment(1);
                 self.status.tell(&Notice::Adopted { chain: &lane.chain, sequence: head.sequence });
-                lane.adopted(head, last);
+                lane.adopted(head);
                 self.restart(partition);
             }
             Outcome::Stop(error) => self.stop(partition, error),
@@ -473,10 +465,8 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        let check = if self.sealer.watch.holds() { CLOCK_CHECK } else { CLOCK_CHECK_AGAIN };
-        if Checks::due(&mut self.checks.clock, check, true) && self.options.live.roles.seal {
-            let sealer = self.sealer.clone();
-            tokio::spawn(async move { sealer.watch.check().await });
+        if Checks::due(&mut self.checks.clock, CLOCK_CHECK, true) && self.options.live.roles.seal {
+            self.check_clock();
         }
         if Checks::due(&mut self.checks.broker, BROKER_CHECK, false) {
             self.ask_brokers();
@@ -515,6 +505,22 @@ impl Engine {
             match in_force.store(&*sealer.store, &options, (sealer.clock)()).await {
                 Ok(()) => sealer.status.ok("artifacts"),
                 Err(error) => sealer.status.fail("artifacts", error.to_string()),
+            }
+        });
+    }
+
+    fn check_clock(&self) {
+        let sealer = self.sealer.clone();
+        tokio::spawn(async move {
+            let Ok(Some(theirs)) = sealer.store.clock().await else { return };
+            let skew = (sealer.clock)() - theirs;
+            let wrong = skew.abs() > CLOCK_SKEW_MS;
+            sealer.clock_wrong.store(wrong, Ordering::Relaxed);
+            if wrong {
+                let text = format!("our clock is {} s off the store's: nothing is sealed until it is set", skew / 1000);
+                sealer.status.fail("clock", text);
+            } else {
+                sealer.status.ok("clock");
             }
         });
     }

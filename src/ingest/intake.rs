@@ -13,7 +13,7 @@ use crate::{
     detect::{Detector, Finding, Input},
     error::Result,
     position::TopicPartition,
-    publish::{self, Stream},
+    publish,
     record::{Gap, GapCause, RawRecord},
     source::{Assigned, Batch, Commit},
 };
@@ -73,17 +73,15 @@ impl Engine {
             if !wanted {
                 continue;
             }
-            if self.outbox.was_told(&partition, offset, &finding) {
-                continue;
-            }
+            let message = publish::dead_letter::alert(&finding);
             if lane.finding_held.is_none() && self.outbox.has_room() {
-                self.outbox.push_finding(&partition, lane.generation, offset, &finding);
+                self.outbox.push(&partition, lane.generation, offset, message);
             } else {
                 // the detector will not raise it again: it is held back from the commit, and raised anew when all is
                 // opened anew
                 lane.finding_held = Some(lane.finding_held.map_or(offset, |held| held.min(offset)));
                 self.status.fail(
-                    names(if finding.live { Stream::Alerts } else { Stream::Shadow }).0,
+                    names(message.stream).0,
                     "too many messages wait for the broker: findings are held back until it has taken them".into(),
                 );
             }
@@ -123,8 +121,7 @@ impl Engine {
             lane.dead_next = lane.dead_next.max(end);
         }
         lane.end = Some(end);
-        // a wall clock that is wrong must not stand for events to come
-        if lane.judges() && lane.judge_next >= end && (!lane.seals || self.sealer.watch.holds()) {
+        if lane.judges() && lane.judge_next >= end {
             self.detector.idle(&lane.chain, now, &mut self.findings);
         }
         self.publish_findings();
@@ -199,7 +196,6 @@ fn take(
     findings: &mut Vec<Finding>,
 ) -> Result<bool> {
     let offset = record.offset;
-    lane.meets(record)?;
     if offset < lane.read_next() {
         return Ok(true); // delivered again after a seek
     }

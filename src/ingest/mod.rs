@@ -6,14 +6,12 @@
 
 mod accuracy;
 mod artifacts;
-mod clock;
 mod closing;
 mod coverage;
 mod engine;
 mod fetching;
 mod intake;
 mod lane;
-mod last_sealed;
 mod naming;
 mod opening;
 pub mod options;
