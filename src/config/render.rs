@@ -34,12 +34,7 @@ pub(super) fn to_json(config: &Config) -> Value {
         "registry": config.registry.as_ref().map(registry),
         "alerts": { "topic": config.alerts_topic, "shadow_topic": config.shadow_topic },
         "dead_letters": { "topic": config.dead_letters_topic },
-        "enrich": {
-            "databases": config.enrich.databases.iter().map(|(file, database)| {
-                json!({ "file": file, "database": database.label() })
-            }).collect::<Vec<_>>(),
-            "user_agent": config.enrich.user_agent,
-        },
+        "enrich": enrich(config),
         "correlate": {
             "key": config.correlate.as_ref().map(|_| REDACTED),
             "key_id": config.correlate.as_ref().map(|key| crate::decode::pseudonym_key_id(key.bytes())),
@@ -52,13 +47,7 @@ pub(super) fn to_json(config: &Config) -> Value {
             "state_mib": config.rules.state_bytes >> 20,
             "reload": show(config.rules.reload),
         },
-        "inventory": {
-            "unknown": if config.inventory.tell_unknown { "alert" } else { "count" },
-            "sources": config.inventory.expected.iter().map(|source| json!({
-                "name": source.name, "tenant": source.tenant, "max_silence": show(source.max_silence),
-                "owner": source.owner, "runbook": source.runbook,
-            })).collect::<Vec<_>>(),
-        },
+        "inventory": inventory(config),
         "seal": {
             "key": seal.signer.as_ref().filter(|signer| signer.program().is_none()).map(|_| REDACTED),
             "sign_command": seal.signer.as_ref().and_then(SignerSpec::program),
@@ -100,6 +89,24 @@ pub(super) fn to_json(config: &Config) -> Value {
         "trusted": config.trusted.text().lines().collect::<Vec<_>>(),
         "warnings": config.warnings,
     })
+}
+
+fn enrich(config: &Config) -> Value {
+    let databases = config.enrich.databases.iter();
+    let databases: Vec<Value> =
+        databases.map(|(file, database)| json!({ "file": file, "database": database.label() })).collect();
+    json!({ "databases": databases, "user_agent": config.enrich.user_agent })
+}
+
+fn inventory(config: &Config) -> Value {
+    let source = |source: &crate::detect::Expected| {
+        json!({
+            "name": source.name, "tenant": source.tenant, "max_silence": show(source.max_silence),
+            "owner": source.owner, "runbook": source.runbook,
+        })
+    };
+    let sources: Vec<Value> = config.inventory.expected.iter().map(source).collect();
+    json!({ "unknown": if config.inventory.tell_unknown { "alert" } else { "count" }, "sources": sources })
 }
 
 /// Topics and patterns that are kept otherwise than the rest; a pattern as it was written.

@@ -50,21 +50,9 @@ pub(super) fn resolve(
     let shadow_topic = shadow_topic.map(|topic| publish("alerts.shadow_topic", Some(topic), "", &mut check));
     let dead_letters_topic =
         publish("dead_letters.topic", settings.dead_letters.topic, "authseal.dead-letters", &mut check);
-    if alerts_topic == dead_letters_topic {
-        check.wrong("alerts.topic", "is the dead-letter topic as well: they must be two");
-    }
-    for (other, what) in [(&alerts_topic, "alerts"), (&dead_letters_topic, "dead-letter")] {
-        if shadow_topic.as_ref() == Some(other) {
-            check.wrong("alerts.shadow_topic", format!("is the {what} topic as well: give it one of its own"));
-        }
-    }
     let checkpoint_topic = settings.log.checkpoint_topic.clone();
     let checkpoints = checkpoint_topic.as_deref();
-    for (other, what) in [(&alerts_topic, "alerts"), (&dead_letters_topic, "dead-letter")] {
-        if checkpoints == Some(other.as_str()) {
-            check.wrong("log.checkpoint_topic", format!("is the {what} topic as well: give it one of its own"));
-        }
-    }
+    differ((&alerts_topic, &dead_letters_topic), shadow_topic.as_deref(), checkpoints, &mut check);
     let own = topics::OwnTopics([Some(&alerts_topic), Some(&dead_letters_topic), shadow_topic.as_deref(), checkpoints]);
     let choices = settings.topics.iter().map(|topic| {
         let (name, pattern, class) = (topic.name.clone(), topic.pattern.clone(), topic.retention.clone());
@@ -123,6 +111,25 @@ pub(super) fn resolve(
             warnings: check.warnings,
         }),
         _ => Err(check.problems),
+    }
+}
+
+/// What is published goes to topics of its own each.
+fn differ(
+    (alerts, dead_letters): (&str, &str),
+    shadow: Option<&str>,
+    checkpoints: Option<&str>,
+    check: &mut Check<'_>,
+) {
+    if alerts == dead_letters {
+        check.wrong("alerts.topic", "is the dead-letter topic as well: they must be two");
+    }
+    for (setting, topic) in [("alerts.shadow_topic", shadow), ("log.checkpoint_topic", checkpoints)] {
+        for (other, what) in [(alerts, "alerts"), (dead_letters, "dead-letter")] {
+            if topic == Some(other) {
+                check.wrong(setting, format!("is the {what} topic as well: give it one of its own"));
+            }
+        }
     }
 }
 

@@ -348,7 +348,7 @@ impl SourceControl for Control {
 
     async fn is_compacted(&self, topic: &str) -> Result<Option<bool>> {
         let topic = topic.to_owned();
-        self.query(move |consumer| query::is_compacted(consumer, &topic, query::TIMEOUT)).await
+        self.query(move |consumer| query::is_compacted(consumer, &topic, query::SETTINGS)).await
     }
 
     async fn close(&self) {

@@ -19,8 +19,9 @@ use std::{sync::Arc, time::Duration};
 
 /// How long an answer may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// A cluster that names no controller for so long has none.
-const CONTROLLER: Duration = Duration::from_secs(2);
+/// The settings of a topic are asked for so long. A broker that answers other questions and not this one never will:
+/// not all that speaks like Kafka has settings.
+pub const SETTINGS: Duration = Duration::from_secs(3);
 /// A request ends by its own timeout; we wait a little longer, so that its answer is never taken for another one's.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -69,15 +70,13 @@ pub fn topics(consumer: &Consumer, timeout: Duration) -> Result<Vec<String>> {
 
 /// Whether a topic keeps only the last record of each key; `None` where we may not ask, or the broker cannot say.
 pub fn is_compacted(consumer: &Arc<Consumer>, topic: &str, timeout: Duration) -> Result<Option<bool>> {
-    let asker = Asker::new(consumer.clone())?;
-    if !asker.has_controller(CONTROLLER) {
-        // what only speaks like Kafka: it would be waited for at each opening, and never answer
-        tracing::warn!(topic, "the cluster has no controller: whether the topic is compacted cannot be seen");
-        return Ok(None);
-    }
-    let answer = asker.topic_config(topic, "cleanup.policy", timeout);
+    let answer = Asker::new(consumer.clone())?.topic_config(topic, "cleanup.policy", timeout);
     match answer {
         Ok(policy) => Ok(policy.map(|policy| policy.split(',').any(|part| part.trim() == "compact"))),
+        Err((code, words)) if code == Code::RD_KAFKA_RESP_ERR__TIMED_OUT as i32 => {
+            tracing::warn!(topic, words, "the broker does not tell whether the topic is compacted");
+            Ok(None)
+        }
         // a broker that is away, or has not heard of the topic yet, will say later; one that refuses never will
         Err((code, words)) if may_say_later(code) => {
             let words = error(code, &words).to_string();

@@ -187,13 +187,6 @@ impl<C: ConsumerContext> Asker<C> {
         }
     }
 
-    /// Whether the cluster has named its controller, without which it answers no question about settings. Real brokers
-    /// do so with the first metadata.
-    pub fn has_controller(&self, patience: Duration) -> bool {
-        // SAFETY: the client lives
-        unsafe { rd_kafka_controllerid(self.consumer.client().native_ptr(), millis(patience)) >= 0 }
-    }
-
     /// What a topic's setting is; `None` if there is no such setting. Needs the right DESCRIBE_CONFIGS.
     pub fn topic_config(&self, topic: &str, setting: &str, timeout: Duration) -> Result<Option<String>, Failure> {
         let name = CString::new(topic).map_err(|_| invalid_topic())?;
