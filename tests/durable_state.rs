@@ -275,5 +275,7 @@ fn an_attack_that_is_slower_than_the_replay_horizon_is_found_across_a_restart() 
     let alert: serde_json::Value = serde_json::from_slice(alerts[0].1.value.as_ref().unwrap()).unwrap();
     assert!(alert.to_string().contains("\"failures\":5"), "{alert:#}");
     let log = fs::read_to_string(dir.join("second.log")).unwrap();
-    assert!(log.contains("state of the rules restored") && !log.contains("WARN"), "{log}");
+    // a mock broker has no settings of topics
+    let warns = |line: &str| line.contains("WARN") && !line.contains("does not tell whether the topic is compacted");
+    assert!(log.contains("state of the rules restored") && !log.lines().any(warns), "{log}");
 }
