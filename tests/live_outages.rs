@@ -162,6 +162,10 @@ fn suffer(outage: &Outage<'_>, live: &Live, site: &Site, watch: &Watch) -> Strin
     let sealed = watch.latest().sealed;
     (outage.begin)();
     std::thread::sleep(Duration::from_secs(outage.seconds));
+    if outage.seals {
+        // however slow: it goes on
+        wait_until(outage.name, Duration::from_secs(60), || watch.latest().sealed > sealed);
+    }
     let during: Vec<Seen> = watch.take();
     (outage.end)();
     let begun = Instant::now();
