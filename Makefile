@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos outages lint demo bench bench-stages clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos outages guards lint demo bench bench-stages clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,9 @@ chaos: ## 2,000,000 records while processes are killed, Kafka is restarted and t
 
 outages: ## a minute of each outage, with a table of memory and readiness
 	@tests/services/run.sh outages
+
+guards: ## take each guard of ingest away in a copy of the tree: which schedule of the simulation notices
+	@tests/simulation/guards.py
 
 lint: ## fmt and clippy
 	cargo fmt --check

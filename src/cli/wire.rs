@@ -447,8 +447,8 @@ fn keeping(
 /// What is worth a line in the log.
 fn tell(notice: &Notice<'_>) {
     match notice {
-        Notice::Opened { chain, sequence, seal_from, read_from } => {
-            tracing::info!(%chain, ?sequence, seal_from, read_from, "partition opened");
+        Notice::Opened { chain, sequence, start, read_from } => {
+            tracing::info!(%chain, ?sequence, seal_from = start.seal_from, read_from, "partition opened");
         }
         Notice::Sealed { manifest, bytes } => tracing::info!(
             chain = %manifest.chain,

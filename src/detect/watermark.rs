@@ -33,6 +33,8 @@ struct Source {
 pub(super) struct Watermark {
     sources: Vec<Source>,
     last: usize,
+    /// Wall clock, milliseconds, when an event last came.
+    now: i64,
     /// By events; `None` until two events came.
     events: Option<i64>,
     /// By the wall clock, when there was nothing more to read.
@@ -60,6 +62,11 @@ impl Watermark {
         let bound = if record >= SANE { record.min(now) } else { now };
         let time = time.min(bound.saturating_mul(1000));
         let patience = (lateness / 1000).max(PATIENCE);
+        if now < self.now {
+            // the wall clock was set back: who was heard in what is the future now must not hold the others back
+            self.sources.iter_mut().for_each(|source| source.heard = source.heard.min(now));
+        }
+        self.now = now;
         let Some(at) = self.place(source, now, patience) else { return false };
         let heard = &mut self.sources[at];
         heard.heard = now;
@@ -182,6 +189,20 @@ mod tests {
         assert_eq!(mark.events(), Some(at(268)), "okta was not heard for ten minutes");
         mark.idle(later);
         assert_eq!((mark.value(), mark.events()), (Some(later * 1000), Some(at(268))));
+    }
+
+    #[test]
+    fn a_source_that_was_heard_before_the_clock_was_set_back_lets_go_all_the_same() {
+        let mut mark = Watermark::default();
+        for n in 1..=5 {
+            mark.note("okta", n, at(n as i64), -1, NOW + 86_400_000, LATENESS);
+            mark.note("sshd", 100 + n, at(n as i64), -1, NOW + 86_400_000, LATENESS);
+        }
+        mark.note("sshd", 106, at(7), -1, NOW, LATENESS);
+        for n in 200..210 {
+            mark.note("sshd", n, at(n as i64), -1, NOW + LATENESS / 1000 + 1, LATENESS);
+        }
+        assert_eq!(mark.events(), Some(at(208)), "okta was not heard for ten minutes");
     }
 
     #[test]

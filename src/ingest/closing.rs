@@ -45,6 +45,7 @@ impl Engine {
                 continue;
             }
             lane.committed = Some(now);
+            self.outbox.committed(&lane.partition, done);
             let commit = Commit { offset: done, metadata };
             commits.push((lane.partition.clone(), commit));
         }

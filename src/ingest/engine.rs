@@ -30,7 +30,7 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Arc, LazyLock, atomic::Ordering},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 use tokio::{
@@ -44,8 +44,8 @@ const TICK: Duration = Duration::from_millis(100);
 const REPORT: Duration = Duration::from_secs(1);
 /// How often our clock is compared with the store's.
 const CLOCK_CHECK: Duration = Duration::from_secs(300);
-/// The most our clock and the store's may differ.
-const CLOCK_SKEW_MS: i64 = 300_000;
+/// How often while ours cannot be believed.
+const CLOCK_CHECK_AGAIN: Duration = Duration::from_secs(5);
 /// How often the broker is asked where its partitions begin and end.
 const BROKER_CHECK: Duration = Duration::from_secs(15);
 /// Pause before a lookup that failed is tried again.
@@ -255,9 +255,17 @@ impl Engine {
             SourceEvent::Assigned(assigned) => {
                 // whatever was wrong with a topic, the group has been served anew
                 self.source_recovered(true);
-                assigned.into_iter().for_each(|a| self.assigned(a));
+                for one in assigned {
+                    self.outbox.forget_told(&one.partition);
+                    self.assigned(one);
+                }
             }
-            SourceEvent::Revoked(partitions) => partitions.iter().for_each(|p| self.revoked(p)),
+            SourceEvent::Revoked(partitions) => {
+                for partition in &partitions {
+                    self.outbox.forget_told(partition);
+                    self.revoked(partition);
+                }
+            }
             SourceEvent::Batch(batch) => {
                 self.delivers(&batch.partition);
                 self.batch(batch);
@@ -323,7 +331,7 @@ impl Engine {
                     self.detector.forget(&lane.chain);
                 }
                 let chain = Arc::new(place.tail.chain.clone());
-                let opened = lane.open(chain, place.tail.head.take(), &place.start, place.read_from);
+                let opened = lane.open(chain, &mut place.tail, &place.start, place.read_from, &place.broker);
                 let broker = std::mem::take(&mut place.broker);
                 self.known.heard(&partition, &broker);
                 lane.heard(broker);
@@ -334,7 +342,7 @@ impl Engine {
                         self.status.tell(&Notice::Opened {
                             chain: &lane.chain,
                             sequence: lane.head.as_ref().map(|h| h.sequence),
-                            seal_from: place.start.seal_from,
+                            start: &place.start,
                             read_from: place.read_from,
                         });
                         self.begin(&partition, place);
@@ -427,10 +435,10 @@ impl Engine {
                 }
                 self.seal_if_due(partition);
             }
-            Outcome::Adopted(head) => {
+            Outcome::Adopted(head, last) => {
                 metrics::counter!(telemetry::RECEIPTS, "receipt" => "adopted").increment(1);
                 self.status.tell(&Notice::Adopted { chain: &lane.chain, sequence: head.sequence });
-                lane.adopted(head);
+                lane.adopted(head, last);
                 self.restart(partition);
             }
             Outcome::Stop(error) => self.stop(partition, error),
@@ -465,8 +473,10 @@ impl Engine {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if Checks::due(&mut self.checks.clock, CLOCK_CHECK, true) && self.options.live.roles.seal {
-            self.check_clock();
+        let check = if self.sealer.watch.holds() { CLOCK_CHECK } else { CLOCK_CHECK_AGAIN };
+        if Checks::due(&mut self.checks.clock, check, true) && self.options.live.roles.seal {
+            let sealer = self.sealer.clone();
+            tokio::spawn(async move { sealer.watch.check().await });
         }
         if Checks::due(&mut self.checks.broker, BROKER_CHECK, false) {
             self.ask_brokers();
@@ -505,22 +515,6 @@ impl Engine {
             match in_force.store(&*sealer.store, &options, (sealer.clock)()).await {
                 Ok(()) => sealer.status.ok("artifacts"),
                 Err(error) => sealer.status.fail("artifacts", error.to_string()),
-            }
-        });
-    }
-
-    fn check_clock(&self) {
-        let sealer = self.sealer.clone();
-        tokio::spawn(async move {
-            let Ok(Some(theirs)) = sealer.store.clock().await else { return };
-            let skew = (sealer.clock)() - theirs;
-            let wrong = skew.abs() > CLOCK_SKEW_MS;
-            sealer.clock_wrong.store(wrong, Ordering::Relaxed);
-            if wrong {
-                let text = format!("our clock is {} s off the store's: nothing is sealed until it is set", skew / 1000);
-                sealer.status.fail("clock", text);
-            } else {
-                sealer.status.ok("clock");
             }
         });
     }

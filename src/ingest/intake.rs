@@ -13,7 +13,7 @@ use crate::{
     detect::{Detector, Finding, Input},
     error::Result,
     position::TopicPartition,
-    publish,
+    publish::{self, Stream},
     record::{Gap, GapCause, RawRecord},
     source::{Assigned, Batch, Commit},
 };
@@ -73,15 +73,17 @@ impl Engine {
             if !wanted {
                 continue;
             }
-            let message = publish::dead_letter::alert(&finding);
+            if self.outbox.was_told(&partition, offset, &finding) {
+                continue;
+            }
             if lane.finding_held.is_none() && self.outbox.has_room() {
-                self.outbox.push(&partition, lane.generation, offset, message);
+                self.outbox.push_finding(&partition, lane.generation, offset, &finding);
             } else {
                 // the detector will not raise it again: it is held back from the commit, and raised anew when all is
                 // opened anew
                 lane.finding_held = Some(lane.finding_held.map_or(offset, |held| held.min(offset)));
                 self.status.fail(
-                    names(message.stream).0,
+                    names(if finding.live { Stream::Alerts } else { Stream::Shadow }).0,
                     "too many messages wait for the broker: findings are held back until it has taken them".into(),
                 );
             }
@@ -121,7 +123,8 @@ impl Engine {
             lane.dead_next = lane.dead_next.max(end);
         }
         lane.end = Some(end);
-        if lane.judges() && lane.judge_next >= end {
+        // a wall clock that is wrong must not stand for events to come
+        if lane.judges() && lane.judge_next >= end && (!lane.seals || self.sealer.watch.holds()) {
             self.detector.idle(&lane.chain, now, &mut self.findings);
         }
         self.publish_findings();
@@ -196,6 +199,7 @@ fn take(
     findings: &mut Vec<Finding>,
 ) -> Result<bool> {
     let offset = record.offset;
+    lane.meets(record)?;
     if offset < lane.read_next() {
         return Ok(true); // delivered again after a seek
     }

@@ -3,10 +3,12 @@
 use super::{
     accuracy::{Accuracy, KnownSources},
     fetching::Awaited,
+    last_sealed::{LastSealed, Met},
     naming::Naming,
     options::{SealOptions, Topic},
     plan,
     report::Meter,
+    tail::Tail,
 };
 use crate::{
     chain::Head,
@@ -62,6 +64,10 @@ pub struct Lane {
     ahead_bytes: usize,
     /// Leaves not yet on their way.
     pub builder: SegmentBuilder,
+    /// Offset and timestamp of the last record among them, of the last one on its way, and of the last one sealed.
+    lasts: [Option<(i64, i64)>; 3],
+    /// The last record sealed, until it was seen that the broker still has it.
+    expects: Option<LastSealed>,
     /// The source is being told to stop: it must not hear that after it was told to begin again.
     pub stopping: Option<JoinHandle<()>>,
     /// When the first of them arrived.
@@ -140,6 +146,8 @@ impl Lane {
             ahead_bytes: 0,
             head: None,
             builder: SegmentBuilder::new(0, options.codec, options.level),
+            lasts: [None; 3],
+            expects: None,
             first_at: None,
             stopping: None,
             under_way: None,
@@ -162,7 +170,15 @@ impl Lane {
     }
 
     /// Takes its place. Offsets that the broker no longer has become a gap.
-    pub fn open(&mut self, chain: Arc<ChainId>, head: Option<Head>, start: &plan::Start, read_from: i64) -> Result<()> {
+    pub fn open(
+        &mut self,
+        chain: Arc<ChainId>,
+        tail: &mut Tail,
+        start: &plan::Start,
+        read_from: i64,
+        broker: &Broker,
+    ) -> Result<()> {
+        let head = tail.head.take();
         self.chain = chain;
         self.publish_from = start.publish_from;
         self.opened = true;
@@ -177,6 +193,7 @@ impl Lane {
         }
         self.head = head;
         self.dead_next = start.publish_from;
+        self.expect(tail.last.take(), broker.log_start.unwrap_or(0));
         Ok(())
     }
 
@@ -198,7 +215,32 @@ impl Lane {
 
     /// The lowest offset that any cursor still wants.
     pub fn read_next(&self) -> i64 {
-        if self.seals { self.seal_next().min(self.judge_next).min(self.dead_next) } else { self.judge_next }
+        if !self.seals {
+            return self.judge_next;
+        }
+        let wanted = self.seal_next().min(self.judge_next).min(self.dead_next);
+        self.expects.as_ref().and_then(LastSealed::from).map_or(wanted, |from| from.min(wanted))
+    }
+
+    /// From now on this is the last record sealed: it must come first, unless retention took it.
+    fn expect(&mut self, last: Option<LastSealed>, log_start: i64) {
+        if let Some(last) = &last {
+            self.lasts[2] = Some((last.offset, last.timestamp));
+        }
+        self.expects = last.and_then(|last| last.within(log_start));
+    }
+
+    /// A record was delivered. Errors if the log is not the one that was sealed.
+    pub fn meets(&mut self, record: &RawRecord) -> Result<()> {
+        let Some(last) = &mut self.expects else { return Ok(()) };
+        match last.meet(record, self.topic.gaps_expected) {
+            Met::NotYet => Ok(()),
+            Met::Yes => {
+                self.expects = None;
+                Ok(())
+            }
+            met => Err(last.refusal(&self.chain, met)),
+        }
     }
 
     /// The next offset to seal after what the store holds; where nothing is sealed, the next one to judge.
@@ -258,6 +300,7 @@ impl Lane {
         }
         self.first_at.get_or_insert_with(Instant::now);
         self.naming.took(raw.offset);
+        self.lasts[0] = Some((raw.offset, raw.timestamp));
         self.builder.push_record(raw, decoded)
     }
 
@@ -282,6 +325,7 @@ impl Lane {
     pub fn take_builder(&mut self) -> SegmentBuilder {
         let next = SegmentBuilder::new(self.builder.to(), self.options.codec, self.options.level);
         self.first_at = None;
+        self.lasts[1] = self.lasts[0].take();
         self.under_way = Some(self.builder.memory_bytes());
         std::mem::replace(&mut self.builder, next)
     }
@@ -289,6 +333,7 @@ impl Lane {
     /// A segment of ours lies in the store.
     pub fn sealed(&mut self, head: Head) {
         self.naming.prune(head.to);
+        self.lasts[2] = self.lasts[1].take().or(self.lasts[2]);
         self.under_way = None;
         self.task = None;
         self.sealed_at = Instant::now();
@@ -297,11 +342,16 @@ impl Lane {
 
     /// Another writer's segment is the head now. Everything buffered goes: what it does not cover is read again,
     /// without being judged twice.
-    pub fn adopted(&mut self, head: Head) {
+    pub fn adopted(&mut self, head: Head, last: Option<LastSealed>) {
         self.builder = SegmentBuilder::new(head.to, self.options.codec, self.options.level);
         self.naming.clear();
         self.first_at = None;
+        self.lasts = [None, None, self.lasts[2]];
         self.sealed(head);
+        // read by somebody else, perhaps before the log was cut off
+        if last.is_some() {
+            self.expect(last, self.broker.log_start.unwrap_or(0));
+        }
     }
 
     /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.
@@ -322,6 +372,7 @@ impl Lane {
                 self.seal_next()
             )));
         }
+        self.expects = self.expects.take().and_then(|last| last.within(log_start));
         if log_start > self.seal_next() {
             self.push_gap(Gap { from: self.seal_next(), to: log_start, cause: GapCause::Lost })?;
         }
@@ -345,7 +396,7 @@ impl Lane {
         match &self.head {
             Some(head) => {
                 let heard = self.heard.clone();
-                Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time) }.encode())
+                Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time, self.lasts[2]) }.encode())
             }
             None if self.seals || !self.opened => None,
             None => {

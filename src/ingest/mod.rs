@@ -6,12 +6,14 @@
 
 mod accuracy;
 mod artifacts;
+mod clock;
 mod closing;
 mod coverage;
 mod engine;
 mod fetching;
 mod intake;
 mod lane;
+mod last_sealed;
 mod naming;
 mod opening;
 pub mod options;

@@ -5,6 +5,7 @@ use super::{
     accuracy::Accuracy,
     engine::{Engine, LOOKUP_AGAIN, Told},
     lane::Lane,
+    last_sealed::LastSealed,
     naming::Naming,
     options::Begin,
     plan::{self, CommitNote},
@@ -134,14 +135,18 @@ impl Lookup {
         }
         let (sealer, committed) = (&self.sealer, self.committed.as_ref());
         let note = committed.and_then(|c| CommitNote::decode(&c.metadata));
-        let hint = note.filter(|n| n.incarnation == self.chain.incarnation).map(|n| n.sequence);
-        let tail = tail::find(&*sealer.store, &sealer.verifiers, &sealer.origin, self.chain.clone(), hint).await?;
+        let hint = note.as_ref().filter(|n| n.incarnation == self.chain.incarnation).map(|n| n.sequence);
+        let mut tail = tail::find(&*sealer.store, &sealer.verifiers, &sealer.origin, self.chain.clone(), hint).await?;
         let broker = self.control.broker(&self.partition).await?;
         if !self.gaps_expected {
             topics::refuse_compacted(&*self.control, &self.partition.topic).await?;
         }
         let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
+        // behind heartbeats: who committed knew the last record, or when it was
+        let noted = note.filter(|n| n.incarnation == tail.chain.incarnation).and_then(|n| n.last);
+        let sealed_to = tail.head.as_ref().map_or(0, |head| head.to);
+        tail.last = tail.last.or(noted.map(|last| LastSealed::of_note(last, sealed_to)));
         let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
         let read_from = self.with_horizon(newest, &broker, start.read_from).await?;
         // after the question for what is committed: only then all that was contributed below it is in the log
@@ -165,7 +170,7 @@ impl Lookup {
         let read_from = self.with_horizon(newest, &broker, start.read_from).await?;
         // whoever only judges has nothing to do before
         let state = Some(state::load(self.keeping.as_ref(), &chain, &self.sealer.status).await);
-        Ok(Place { read_from, tail: Tail { chain, head: None }, broker, start, state })
+        Ok(Place { read_from, tail: Tail { chain, head: None, last: None }, broker, start, state })
     }
 
     /// The offset at which a new chain begins; the plan applies the broker's bounds.

@@ -2,7 +2,7 @@
 
 use super::status::Status;
 use crate::{
-    detect::ocsf,
+    detect::{Finding, ocsf},
     error::{Error, Kind, Result},
     position::TopicPartition,
     publish::{Outgoing, Publisher, Stream, dead_letter},
@@ -10,13 +10,15 @@ use crate::{
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 /// Pause before a message is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Findings remembered as published, for each that fits into the outbox.
+const REMEMBERED: usize = 16;
 /// Pause before a message that the broker refuses for good, even trimmed, is tried again.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -25,6 +27,8 @@ struct Waiting {
     generation: u64,
     offset: i64,
     message: Outgoing,
+    /// The id of a finding, and the number of its update.
+    finding: Option<(String, u8)>,
 }
 
 /// Messages under way, by the partition and offset of the record that triggered them.
@@ -33,6 +37,9 @@ pub struct Outbox {
     status: Arc<Status>,
     flying: FuturesUnordered<BoxFuture<'static, (Waiting, Result<()>)>>,
     pending: HashMap<TopicPartition, (u64, BTreeMap<i64, u32>)>,
+    /// Findings that were acknowledged and are not behind the commit: raised anew, they need no room. Without that,
+    /// what is raised first would take all the room each time everything is opened anew, and the rest never got any.
+    told: HashMap<TopicPartition, BTreeSet<(i64, String, u8)>>,
     limit: usize,
     /// Messages under way, by stream.
     counts: [usize; 3],
@@ -41,7 +48,8 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox for at most `limit` messages.
     pub fn new(publisher: Arc<dyn Publisher>, status: Arc<Status>, limit: usize) -> Self {
-        Self { publisher, status, flying: FuturesUnordered::new(), pending: HashMap::new(), limit, counts: [0; 3] }
+        let (flying, pending, told) = (FuturesUnordered::new(), HashMap::new(), HashMap::new());
+        Self { publisher, status, flying, pending, told, limit, counts: [0; 3] }
     }
 
     /// Whether another message fits.
@@ -73,12 +81,46 @@ impl Outbox {
 
     /// Sends a message. `generation` is that of the partition's assignment.
     pub fn push(&mut self, partition: &TopicPartition, generation: u64, offset: i64, message: Outgoing) {
+        self.push_as(partition, generation, (offset, None), message);
+    }
+
+    /// The same with a finding.
+    pub fn push_finding(&mut self, partition: &TopicPartition, generation: u64, offset: i64, finding: &Finding) {
+        let told = Some((finding.uid.clone(), finding.update));
+        self.push_as(partition, generation, (offset, told), dead_letter::alert(finding));
+    }
+
+    /// Whether a finding was acknowledged since the partition was assigned.
+    pub fn was_told(&self, partition: &TopicPartition, offset: i64, finding: &Finding) -> bool {
+        let told = self.told.get(partition);
+        told.is_some_and(|told| told.contains(&(offset, finding.uid.clone(), finding.update)))
+    }
+
+    /// Everything of a partition below `offset` is committed: nobody raises it again.
+    pub fn committed(&mut self, partition: &TopicPartition, offset: i64) {
+        if let Some(told) = self.told.get_mut(partition) {
+            *told = told.split_off(&(offset, String::new(), 0));
+        }
+    }
+
+    /// A partition was assigned or taken away: what others publish meanwhile is not known.
+    pub fn forget_told(&mut self, partition: &TopicPartition) {
+        self.told.remove(partition);
+    }
+
+    fn push_as(
+        &mut self,
+        partition: &TopicPartition,
+        generation: u64,
+        (offset, finding): (i64, Option<(String, u8)>),
+        message: Outgoing,
+    ) {
         let entry = self.pending.entry(partition.clone()).or_insert_with(|| (generation, BTreeMap::new()));
         if entry.0 != generation {
             *entry = (generation, BTreeMap::new());
         }
         *entry.1.entry(offset).or_default() += 1;
-        let waiting = Waiting { partition: partition.clone(), generation, offset, message };
+        let waiting = Waiting { partition: partition.clone(), generation, offset, message, finding };
         self.send(waiting, Duration::ZERO);
     }
 
@@ -115,6 +157,10 @@ impl Outbox {
     }
 
     fn acknowledged(&mut self, waiting: &Waiting) {
+        let remembered: usize = self.told.values().map(BTreeSet::len).sum();
+        if let Some((uid, update)) = waiting.finding.clone().filter(|_| remembered < self.limit * REMEMBERED) {
+            self.told.entry(waiting.partition.clone()).or_default().insert((waiting.offset, uid, update));
+        }
         let Some((generation, offsets)) = self.pending.get_mut(&waiting.partition) else { return };
         if *generation != waiting.generation {
             return;

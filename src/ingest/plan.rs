@@ -29,13 +29,16 @@ pub struct CommitNote {
     /// When sources were heard that the inventory expects.
     #[serde(default, skip_serializing_if = "Heard::is_empty")]
     pub heard: Heard,
+    /// Offset and timestamp of the last record sealed: the broker must still have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<(i64, i64)>,
 }
 
 impl CommitNote {
-    /// The note of a head, and of the last record read.
-    pub fn of(head: &Head, record_time: Option<i64>) -> Self {
-        let heard = Heard::new();
-        Self { incarnation: head.chain.incarnation, sequence: head.sequence, hash: head.hash, record_time, heard }
+    /// The note of a head, of the last record read, and of the last one sealed.
+    pub fn of(head: &Head, record_time: Option<i64>, last: Option<(i64, i64)>) -> Self {
+        let (incarnation, sequence, hash) = (head.chain.incarnation, head.sequence, head.hash);
+        Self { incarnation, sequence, hash, record_time, heard: Heard::new(), last }
     }
 
     /// One line of JSON: the metadata of a commit.
@@ -270,8 +273,8 @@ mod tests {
     }
 
     fn commit(offset: i64, sequence: u64, hash: u8) -> Commit {
-        let note =
-            CommitNote { incarnation: 0, sequence, hash: Digest([hash; 32]), record_time: None, heard: Heard::new() };
+        let hash = Digest([hash; 32]);
+        let note = CommitNote { incarnation: 0, sequence, hash, record_time: None, heard: Heard::new(), last: None };
         Commit { offset, metadata: note.encode() }
     }
 
@@ -328,7 +331,7 @@ mod tests {
             head.times = Times { last_record, sealed: 1_000_000, ..head.times };
             head
         };
-        let note = |time| Commit { metadata: CommitNote::of(&sealed(None), time).encode(), ..commit(5, 4, 7) };
+        let note = |time| Commit { metadata: CommitNote::of(&sealed(None), time, None).encode(), ..commit(5, 4, 7) };
         assert_eq!(newest_record(Some(&sealed(Some(500))), None), Some(500));
         assert_eq!(newest_record(Some(&sealed(Some(500))), Some(&note(Some(400)))), Some(400));
         assert_eq!(newest_record(Some(&sealed(None)), Some(&note(Some(400)))), Some(400), "behind a heartbeat");
@@ -350,7 +353,11 @@ mod tests {
         let note = JudgeNote { judged: 7, record_time: Some(5), heard: Heard::new() };
         assert_eq!(JudgeNote::decode(&note.encode()), Some(note.clone()));
         assert_eq!(CommitNote::decode(&note.encode()), None, "a sealer does not take it for its own");
-        assert_eq!(JudgeNote::decode(&CommitNote::of(&head(4, 50), None).encode()), None, "nor the other way round");
+        assert_eq!(
+            JudgeNote::decode(&CommitNote::of(&head(4, 50), None, None).encode()),
+            None,
+            "nor the other way round"
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One segment on its way into the store: finish, describe, recheck, sign, put, and judge who won.
 
 use super::{
+    clock::ClockWatch,
+    last_sealed::LastSealed,
     options::{Clock, Options, RetentionPolicy, SealOptions},
     plan::{self, Rival},
     status::Status,
@@ -18,13 +20,7 @@ use crate::{
     store::{self, Put, ReceiptKind, Store},
     telemetry,
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::Instant};
 
 /// Pauses between attempts: they double from the first to the last.
@@ -50,8 +46,8 @@ pub struct Sealer {
     pub options: SealOptions,
     /// Bounds the segments sealed at the same time.
     pub permits: Arc<Semaphore>,
-    /// Set while our clock and the store's differ too much: nothing is sealed meanwhile.
-    pub clock_wrong: AtomicBool,
+    /// Whether the wall clock can be believed: nothing is sealed while it cannot.
+    pub watch: ClockWatch,
     /// Told what goes wrong.
     pub status: Arc<Status>,
 }
@@ -84,8 +80,8 @@ pub enum Outcome {
         /// Whether an earlier attempt had landed without our knowing.
         receipt: ReceiptKind,
     },
-    /// Another writer had sealed its own segment there: it is the head now, and ours is void.
-    Adopted(Head),
+    /// Another writer had sealed its own segment there: it is the head now, and ours is void. With its last record.
+    Adopted(Head, Option<LastSealed>),
     /// The partition must stop.
     Stop(Error),
 }
@@ -101,6 +97,7 @@ impl Sealer {
         status: Arc<Status>,
     ) -> Self {
         Self {
+            watch: ClockWatch::new(clock.clone(), store.clone(), status.clone()),
             store,
             signer,
             verifiers,
@@ -110,7 +107,6 @@ impl Sealer {
             retention: options.retention,
             options: options.seal.clone(),
             permits: Arc::new(Semaphore::new(options.seal.parallel)),
-            clock_wrong: AtomicBool::new(false),
             status,
         }
     }
@@ -123,7 +119,7 @@ impl Sealer {
         let Ok(_permit) = self.permits.acquire().await else {
             return Outcome::Stop(Error::bug("the sealer was closed"));
         };
-        self.wait_for_clock().await;
+        let now = self.watch.now().await;
         // a topic that was created again while we read it: nothing of it belongs into this chain
         if let Some(Err(error)) = job.head.as_ref().map(|head| plan::check_same_topic(head, &job.broker)) {
             return Outcome::Stop(error);
@@ -131,7 +127,7 @@ impl Sealer {
         let (chain, head) = (job.chain.clone(), job.head.clone());
         let this = self.clone();
         let began = Instant::now();
-        let sealed = match blocking(&chain, move || this.build(job)).await {
+        let sealed = match blocking(&chain, move || this.build(job, now)).await {
             Ok(unsigned) => self.sign(&chain, unsigned).await,
             Err(error) => Err(error),
         };
@@ -167,16 +163,9 @@ impl Sealer {
         }
     }
 
-    async fn wait_for_clock(&self) {
-        while self.clock_wrong.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    fn build(&self, job: Job) -> Result<Unsigned> {
+    fn build(&self, job: Job, now: i64) -> Result<Unsigned> {
         let Job { chain, head, builder, broker, names } = job;
         let draft = builder.finish()?;
-        let now = (self.clock)();
         let start = head.is_none().then(|| Start { reason: StartReason::New, detail: String::new(), previous: None });
         let described = self.describe(&chain, head.as_ref(), start, &draft, broker, now);
         let manifest = Manifest { artifacts: names, ..described };
@@ -242,7 +231,10 @@ impl Sealer {
                 Ok(Put::Taken(stored)) => {
                     self.status.ok("store");
                     return match plan::judge_rival(&stored.bytes, &self.verifiers, &self.origin, chain, head, &key) {
-                        Rival::Adopt(opened) => Outcome::Adopted(Head::of_opened(&opened)),
+                        Rival::Adopt(opened) => match LastSealed::of_segment(&stored.bytes) {
+                            Ok(last) => Outcome::Adopted(Head::of_opened(&opened), last),
+                            Err(fault) => Outcome::Stop(Error::bug(format!("{key}: {}", fault.detail))),
+                        },
                         Rival::Foreign(error) => Outcome::Stop(error),
                     };
                 }

@@ -1,5 +1,6 @@
 //! What the workflow tells those who watch it: readiness, positions, and notices of what happens.
 
+use super::plan;
 use crate::{
     detect::{Finding, Replaced},
     digest::Digest,
@@ -54,8 +55,8 @@ pub enum Notice<'a> {
         chain: &'a ChainId,
         /// Sequence of the newest segment; none for a new chain.
         sequence: Option<u64>,
-        /// The next offset to seal.
-        seal_from: i64,
+        /// Where sealing, publishing and reading begin.
+        start: &'a plan::Start,
         /// Where reading begins: before that, when the rules' state is rebuilt.
         read_from: i64,
     },

@@ -1,6 +1,7 @@
 //! Finding the newest segment of a chain. The store is the truth: neither Kafka's commit nor any pointer is trusted,
 //! they only say where to begin to look.
 
+use super::last_sealed::LastSealed;
 use crate::{
     chain::Head,
     error::{Error, Result},
@@ -21,6 +22,8 @@ pub struct Tail {
     pub chain: ChainId,
     /// Its newest segment.
     pub head: Option<Head>,
+    /// The last record in it, if it has any.
+    pub last: Option<LastSealed>,
 }
 
 /// Finds the newest incarnation at or after `chain.incarnation` and its head. `hint` is a sequence that was once
@@ -40,10 +43,10 @@ pub async fn find(
         hint = None;
     }
     let Some(entry) = newest(store, &chain, hint.unwrap_or(0)).await? else {
-        return Ok(Tail { chain, head: None });
+        return Ok(Tail { chain, head: None, last: None });
     };
-    let head = read_head(store, keys, origin, &chain, &entry).await?;
-    Ok(Tail { chain, head: Some(head) })
+    let (head, last) = read_head(store, keys, origin, &chain, &entry).await?;
+    Ok(Tail { chain, head: Some(head), last })
 }
 
 /// The newest incarnation of a partition at or after `chain.incarnation`.
@@ -110,7 +113,13 @@ async fn newest(store: &dyn Store, chain: &ChainId, hint: u64) -> Result<Option<
     }
 }
 
-async fn read_head(store: &dyn Store, keys: &Verifiers, origin: &str, chain: &ChainId, entry: &Entry) -> Result<Head> {
+async fn read_head(
+    store: &dyn Store,
+    keys: &Verifiers,
+    origin: &str,
+    chain: &ChainId,
+    entry: &Entry,
+) -> Result<(Head, Option<LastSealed>)> {
     let at = || format!("{} in {}", entry.key, store.describe());
     let Some(stored) = store.read_oldest(&entry.key).await? else {
         return Err(Error::tampered(format!(
@@ -118,9 +127,10 @@ async fn read_head(store: &dyn Store, keys: &Verifiers, origin: &str, chain: &Ch
             at()
         )));
     };
-    let opened = segment::open(&stored.bytes, keys).map_err(|fault| {
+    let invalid = |fault: crate::fault::Fault| {
         Error::tampered(format!("{} is not a valid segment: {} ({})", at(), fault.detail, fault.code))
-    })?;
+    };
+    let opened = segment::open(&stored.bytes, keys).map_err(invalid)?;
     let manifest = &opened.manifest;
     if manifest.origin != origin || layout::segment_key(&manifest.chain, manifest.sequence) != entry.key {
         return Err(Error::tampered(format!(
@@ -131,5 +141,5 @@ async fn read_head(store: &dyn Store, keys: &Verifiers, origin: &str, chain: &Ch
             manifest.origin
         )));
     }
-    Ok(Head::of_opened(&opened))
+    Ok((Head::of_opened(&opened), LastSealed::of_segment(&stored.bytes).map_err(invalid)?))
 }

@@ -3,6 +3,9 @@
 //! It has what ingest must survive: holes in the offsets, a log start that moves, open transactions, truncated and
 //! re-created topics, rebalances, owners that do not know yet that they lost a partition, and stale batches.
 
+mod leaders;
+
+use self::leaders::{Known, Leaders};
 use super::{Assigned, Batch, Commit, Source, SourceControl, SourceEvent};
 use crate::{
     error::{Error, Result},
@@ -28,6 +31,7 @@ struct Log {
     /// The member that the group believes to be the owner, and what was committed.
     owner: Option<usize>,
     committed: Option<Commit>,
+    leaders: Leaders,
 }
 
 impl Log {
@@ -42,6 +46,18 @@ struct Reading {
     epoch: u64,
     next: Option<i64>,
     told_end: bool,
+    /// Leader epochs of what was delivered since the start.
+    known: Known,
+}
+
+impl Reading {
+    /// Where the log was cut off, if what was delivered before the place of this reader is no longer in it. As in
+    /// librdkafka, only who knows the leader epoch of the record before its place can be told.
+    fn cut(&self, log: &Log) -> Option<i64> {
+        let next = self.next?;
+        let end = log.leaders.end_of(self.known.before(next)?, log.end);
+        (end < next).then_some(end)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,7 +160,13 @@ impl Cluster {
         self.log(partition, |log| {
             log.records.split_off(&end);
             log.end = end;
+            log.leaders.elect(end);
         });
+    }
+
+    /// A clean leader election: nothing is lost.
+    pub fn elect(&self, partition: &TopicPartition) {
+        self.log(partition, |log| log.leaders.elect(log.end));
     }
 
     /// A transaction is open from `from` on (`None`: no longer). What is in it is not delivered.
@@ -256,10 +278,8 @@ impl Cluster {
                 let Some(log) = state.logs.get_mut(partition) else { continue };
                 if log.owner.replace(to) != Some(to) {
                     assigned.push(Assigned { partition: partition.clone(), committed: log.committed.clone() });
+                    state.members[to].reading.insert(partition.clone(), Reading::default());
                 }
-            }
-            for one in &assigned {
-                state.members[to].reading.insert(one.partition.clone(), Reading::default());
             }
             if !assigned.is_empty() {
                 state.members[to].events.push_back(SourceEvent::Assigned(assigned));
@@ -329,10 +349,18 @@ impl State {
         let reading = self.members[id].reading.get_mut(partition)?;
         let log = self.logs.get(partition)?;
         let next = reading.next.filter(|next| *next >= log.start && *next < log.stable())?;
+        if reading.cut(log).is_some() {
+            return None;
+        }
         let records: Vec<_> = log.records.range(next..log.stable()).take(limit).map(|(_, r)| r.clone()).collect();
         // what follows are holes only: step over them, as a consumer's position does
         reading.next = Some(records.last().map_or(log.stable(), |last| last.offset + 1));
         reading.told_end = false;
+        records.iter().for_each(|record| reading.known.note(record.offset, log.leaders.of(record.offset)));
+        if records.is_empty() && log.stable() > 0 {
+            // markers and aborted records come as batches too, with the epoch of their leader
+            reading.known.note(log.stable() - 1, log.leaders.of(log.stable() - 1));
+        }
         let epoch = reading.epoch;
         (!records.is_empty()).then(|| Batch { partition: partition.clone(), epoch, records })
     }
@@ -370,9 +398,11 @@ impl State {
         let log = self.logs.get(partition)?;
         let reading = self.members[id].reading.get_mut(partition)?;
         let (partition, epoch, next) = (partition.clone(), reading.epoch, reading.next?);
-        if next < log.start || next > log.end {
+        let cut = reading.cut(log);
+        if next < log.start || next > log.end || cut.is_some() {
             reading.next = None;
-            return Some(SourceEvent::OutOfRange { partition, epoch, log_start: log.start, end: log.stable() });
+            let end = cut.map_or(log.stable(), |cut| cut.min(log.stable()).max(log.start));
+            return Some(SourceEvent::OutOfRange { partition, epoch, log_start: log.start, end });
         }
         let end = log.stable();
         if next < end || reading.told_end {
@@ -452,7 +482,8 @@ impl Control {
             let Some(reading) = member.reading.get_mut(partition) else {
                 return Err(Error::retry(format!("{partition} is not assigned to this consumer")));
             };
-            *reading = Reading { epoch, next, told_end: false };
+            // as the consumer of Kafka: for the place where it begins it names no leader epoch
+            *reading = Reading { epoch, next, told_end: false, known: Known::default() };
             member.events.extend(late.map(SourceEvent::Batch));
             Ok(epoch)
         })
@@ -506,7 +537,7 @@ impl SourceControl for Control {
             cluster_id: Some("scripted".into()),
             topic_id: Some(format!("{}#{generation}", partition.topic)),
             partitions: Some(state.logs.keys().filter(|p| p.topic == partition.topic).count() as i64),
-            leader_epoch: Some(0),
+            leader_epoch: Some(log.leaders.of(log.end).into()),
             log_start: Some(log.start),
             last_stable: Some(log.stable()),
             high_watermark: Some(log.end),

@@ -28,7 +28,10 @@ use authseal::{
 use std::{
     collections::BTreeSet,
     future::pending,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::task::JoinHandle;
@@ -74,6 +77,13 @@ rule("SIM-4", #{
 "#,
 ];
 
+/// What was never seen in ninety days: forgotten, it is new again. It waits for longer than clocks may be wrong.
+const DURABLE_BASELINE: &str = r#"
+marker("seen", #{ when: activity == LOGON, key: [user], ttl: "90d" });
+rule("SIM-5", #{ name: "First seen", severity: LOW, when: activity == LOGON, key: [user], wait: "7m" });
+fn decide(e, w) { e.mark("seen").missing }
+"#;
+
 /// splitmix64: a schedule is drawn from one number, which is printed when it fails.
 pub struct Random(pub u64);
 
@@ -98,6 +108,8 @@ pub struct World {
     pub signs: Option<Arc<dyn Sign>>,
     pub rules: Arc<RuleSet>,
     pub began: tokio::time::Instant,
+    /// By how many milliseconds everybody's wall clock went ahead while no time passed for anybody.
+    pub leapt: Arc<AtomicI64>,
     pub gaps_expected: bool,
     /// Where chains begin.
     pub begin: Begin,
@@ -130,6 +142,7 @@ impl World {
             signs: None,
             rules: usual_rules(),
             began: tokio::time::Instant::now(),
+            leapt: Arc::default(),
             gaps_expected: false,
             begin: Begin::LogStart,
             seal: SealOptions {
@@ -150,10 +163,7 @@ impl World {
 
     /// A world whose rules remember for longer than a restart reads again, which is not at all.
     pub fn durable(seed: u64, log: impl StateLog) -> Self {
-        let texts = [DURABLE].into_iter().chain(DURABLE_WINDOWS).enumerate();
-        let files: Vec<File> = texts.map(|(n, text)| File { path: format!("{n}.rhai"), bytes: text.into() }).collect();
-        let rules = RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}"));
-        Self { rules: Arc::new(rules), state: Some(Arc::new(log)), replay: 0, ..Self::new(seed) }
+        Self { rules: durable_rules(None), state: Some(Arc::new(log)), replay: 0, ..Self::new(seed) }
     }
 
     pub fn partition(&self, n: i32) -> TopicPartition {
@@ -169,7 +179,13 @@ impl World {
     }
 
     pub fn now(&self) -> i64 {
-        EPOCH + self.began.elapsed().as_millis() as i64
+        EPOCH + self.began.elapsed().as_millis() as i64 + self.leapt.load(Relaxed)
+    }
+
+    /// A wall clock that is right.
+    pub fn clock(&self) -> Clock {
+        let world = (self.began, self.leapt.clone());
+        Arc::new(move || EPOCH + world.0.elapsed().as_millis() as i64 + world.1.load(Relaxed))
     }
 
     /// The settings of a process.
@@ -209,14 +225,13 @@ impl World {
     /// Starts a process. Nothing is assigned to it yet.
     pub fn start(&self, name: &str) -> Instance {
         let source = self.cluster.join();
-        let began = self.began;
         let parts = Parts {
             source: Box::new(source.clone()),
             store: Arc::new(self.store.clone()),
             publisher: Arc::new(self.publisher.clone()),
             signer: self.signs.clone().unwrap_or_else(|| self.signer.clone()),
             verifiers: Arc::new(Verifiers::of(&self.signer)),
-            clock: Arc::new(move || EPOCH + began.elapsed().as_millis() as i64),
+            clock: self.clock(),
         };
         let status = Arc::new(Status::default());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -231,10 +246,9 @@ impl World {
 
     /// What opens the next incarnations of chains.
     pub fn resetter(&self) -> Resetter {
-        let (began, signer) = (self.began, Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap());
-        let clock: Clock = Arc::new(move || EPOCH + began.elapsed().as_millis() as i64);
+        let signer = Signer::from_seed(&format!("{ORIGIN}/seal"), [7; 32]).unwrap();
         let keys = Arc::new(Verifiers::of(&signer));
-        Resetter::new(Arc::new(self.store.clone()), Arc::new(signer), keys, clock, self.options("resetter"))
+        Resetter::new(Arc::new(self.store.clone()), Arc::new(signer), keys, self.clock(), self.options("resetter"))
     }
 
     /// Appends a record: mostly events, some rejections, now and then a tombstone.
@@ -342,11 +356,19 @@ pub fn rules(changes: &[(&str, &str)]) -> Arc<RuleSet> {
     Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
+/// The rules that look back far. `more` is one more.
+pub fn durable_rules(more: Option<&str>) -> Arc<RuleSet> {
+    let texts = [DURABLE].into_iter().chain(DURABLE_WINDOWS).chain([DURABLE_BASELINE]).chain(more).enumerate();
+    let files: Vec<File> = texts.map(|(n, text)| File { path: format!("{n}.rhai"), bytes: text.into() }).collect();
+    Arc::new(RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}")))
+}
+
 /// Runs a fresh process over everything until all is sealed and committed.
 pub async fn settle(world: &World) {
     let last = world.start("last");
     world.cluster.assign(&last.source, &world.all());
-    for _ in 0..120 {
+    // judgements that wait do so for minutes, and again where everything was opened anew
+    for _ in 0..600 {
         world.pass(5).await;
         let committed = |n| world.cluster.committed(&world.partition(n)).map_or(0, |c| c.offset);
         if (0..PARTITIONS).all(|n| committed(n) >= world.end(n)) {
@@ -363,7 +385,8 @@ pub async fn settle(world: &World) {
 /// What an undisturbed process makes of the same log.
 pub async fn undisturbed(world: &World) -> (BTreeSet<String>, BTreeSet<String>) {
     let state = world.state.as_ref().map(|_| Arc::new(MemoryStateLog::new()) as Arc<dyn StateLog>);
-    let calm = World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), state, ..world.clone() };
+    let calm =
+        World { store: MemoryStore::new(), publisher: MemoryPublisher::new(), state, outbox: 1000, ..world.clone() };
     for partition in world.all() {
         world.cluster.set_committed(&partition, None);
     }

@@ -4,7 +4,10 @@
 //! for ever, as after `kill -9`.
 
 use super::{
-    sim::{EPOCH, Random, World},
+    observe::Observer,
+    schedule::Without,
+    sim::{Random, World},
+    state_topic::{LivingStateLog, StateTopic},
     tally::Tally,
 };
 use async_trait::async_trait;
@@ -12,10 +15,7 @@ use authseal::{
     detect::RuleSet,
     error::{Error, Result},
     health::Health,
-    ingest::{
-        self, Options, Parts, Summary,
-        status::{Notice, Status},
-    },
+    ingest::{self, Clock, Keeping, Live, Options, Parts, Summary, status::Status},
     manifest::Broker,
     note::Verifiers,
     position::TopicPartition,
@@ -27,6 +27,7 @@ use authseal::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{
+    collections::BTreeMap,
     future::pending,
     sync::{
         Arc, Mutex,
@@ -41,7 +42,8 @@ use tokio::{
 
 /// What can happen to a process.
 pub struct Life {
-    tally: Tally,
+    pub tally: Tally,
+    without: Without,
     random: Mutex<Random>,
     points: AtomicU64,
     doom: AtomicU64,
@@ -53,9 +55,10 @@ pub struct Life {
 }
 
 impl Life {
-    fn new(tally: Tally, seed: u64) -> Arc<Self> {
+    fn new(tally: Tally, without: Without, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             tally,
+            without,
             random: Mutex::new(Random(seed)),
             points: AtomicU64::new(0),
             doom: AtomicU64::new(u64::MAX),
@@ -101,7 +104,8 @@ impl Life {
         false
     }
 
-    async fn thawed(&self) {
+    /// Waits while it is frozen.
+    pub async fn thawed(&self) {
         loop {
             let until = *self.frozen.lock().unwrap();
             match until {
@@ -111,7 +115,8 @@ impl Life {
         }
     }
 
-    async fn point(&self, place: &str) {
+    /// Passes when it is not frozen, and never when it was killed.
+    pub async fn point(&self, place: &str) {
         self.thawed().await;
         if !self.passes(place) {
             pending::<()>().await;
@@ -119,20 +124,21 @@ impl Life {
     }
 
     /// Whether what happens once in `often` times happens now.
-    fn happens(&self, often: u64, what: &str) -> bool {
-        let happens = self.random.lock().unwrap().below(often) == 0;
+    pub fn happens(&self, often: u64, what: &str) -> bool {
+        let happens = self.random.lock().unwrap().below(often) == 0 && !self.without.broker;
         if happens {
             self.tally.count(what);
         }
         happens
     }
 
-    fn draw(&self, below: u64) -> u64 {
+    /// A number below `below`.
+    pub fn draw(&self, below: u64) -> u64 {
         self.random.lock().unwrap().below(below)
     }
 
     /// A question to the broker: late, unanswered, or neither.
-    async fn asks(&self, what: &str) -> Result<()> {
+    pub async fn asks(&self, what: &str) -> Result<()> {
         if self.happens(12, "broker: slow") {
             tokio::time::sleep(Duration::from_millis(self.draw(6_000))).await;
         }
@@ -143,8 +149,11 @@ impl Life {
     }
 }
 
-/// The store as one process sees it.
-struct LivingStore(Arc<Life>, MemoryStore);
+/// The store as one process sees it, and its clock, which is right.
+struct LivingStore(Arc<Life>, MemoryStore, Clock, Landed);
+
+/// When the segment at a key was first known to be there, on a clock that is right.
+pub type Landed = Arc<Mutex<BTreeMap<String, i64>>>;
 
 macro_rules! living {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
@@ -157,11 +166,19 @@ macro_rules! living {
             async fn create(&self, key: &str, bytes: Bytes, retention: &Retention) -> Result<Create> {
                 self.0.point("before create").await;
                 let created = Store::create(&self.1, key, bytes, retention).await;
+                if created.is_ok() && key.starts_with("chains/") {
+                    self.3.lock().unwrap().entry(key.to_owned()).or_insert_with(|| (self.2)());
+                }
                 if matches!(created, Ok(Create::Exists)) && key.starts_with("chains/") {
                     self.0.tally.count("store: 412, a segment lies there");
                 }
                 self.0.point("after create").await;
                 created
+            }
+
+            async fn clock(&self) -> Result<Option<i64>> {
+                self.0.point("before clock").await;
+                Store::clock(&self.1).await.map(|_| Some((self.2)()))
             }
 
             $(async fn $name(&self, $($arg: $type),*) -> $result {
@@ -179,7 +196,6 @@ living! {
     read_newest(key: &str) -> Result<Option<Stored>>;
     replace(key: &str, bytes: Bytes) -> Result<()>;
     list(prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>>;
-    clock() -> Result<Option<i64>>;
     read_version(key: &str, version: &str) -> Result<Option<Stored>>;
     versions(key: &str) -> Result<Versions>;
     retention_of(key: &str, version: &str) -> Result<Option<Retention>>;
@@ -279,30 +295,37 @@ pub struct Actor {
     pub life: Arc<Life>,
     pub source: ScriptedSource,
     pub stop: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Puts other rules into force.
+    pub rules: tokio::sync::watch::Sender<Arc<RuleSet>>,
     task: JoinHandle<Result<Summary>>,
+}
+
+/// What processes share besides the world.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub tally: Tally,
+    pub without: Without,
+    pub observer: Observer,
+    pub landed: Landed,
+    /// Where the state of durable rules lies, if there are any.
+    pub state: Option<StateTopic>,
 }
 
 impl Actor {
     /// Starts a process with these rules. Nothing is assigned to it yet.
-    pub fn start(world: &World, tally: &Tally, name: &str, rules: Arc<RuleSet>, seed: u64) -> Self {
-        let (life, source) = (Life::new(tally.clone(), seed), world.cluster.join());
-        let (began, clocked) = (world.began, life.clone());
+    pub fn start(world: &World, around: &Surroundings, name: &str, rules: Arc<RuleSet>, seed: u64) -> Self {
+        let (life, source) = (Life::new(around.tally.clone(), around.without, seed), world.cluster.join());
+        let (clock, clocked) = (world.clock(), life.clone());
+        let store = LivingStore(life.clone(), world.store.clone(), clock.clone(), around.landed.clone());
         let parts = Parts {
             source: Box::new(LivingSource(life.clone(), source.clone())),
-            store: Arc::new(LivingStore(life.clone(), world.store.clone())),
+            store: Arc::new(store),
             publisher: Arc::new(LivingPublisher(life.clone(), world.publisher.clone())),
             signer: world.signer.clone(),
             verifiers: Arc::new(Verifiers::of(&world.signer)),
-            clock: Arc::new(move || EPOCH + began.elapsed().as_millis() as i64 + clocked.skew.load(Relaxed)),
+            clock: Arc::new(move || clock() + clocked.skew.load(Relaxed)),
         };
-        let told = tally.clone();
-        let watcher = move |notice: &Notice<'_>| match notice {
-            Notice::Adopted { .. } => told.count("seen: a rival's segment adopted"),
-            Notice::Revoked { .. } => told.count("seen: partition revoked"),
-            Notice::Opened { sequence: Some(_), .. } => told.count("seen: chain taken over"),
-            Notice::Trouble { part, .. } if *part == "clock" => told.count("seen: clock refused"),
-            _ => {}
-        };
+        let watcher = around.observer.watch();
         let status = Arc::new(Status::new(Health::new(Duration::from_secs(60)), watcher));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async move {
@@ -310,10 +333,16 @@ impl Actor {
                 pending::<()>().await;
             }
         };
-        let options = Options { rules, ..world.options(name) };
+        let state = around.state.as_ref().map(|topic| {
+            let log = LivingStateLog::new(&life, topic, &around.tally, seed, !around.without.state);
+            Keeping { log: Arc::new(log), horizon: Duration::from_secs(7200), process: name.into() }
+        });
+        let (change, changes) = tokio::sync::watch::channel(rules.clone());
+        let live = Live { changes: Some(changes), ..world.live.clone() };
+        let options = Options { rules, state, live, ..world.options(name) };
         let task = tokio::spawn(ingest::run(parts, options, status, shutdown));
         *life.abort.lock().unwrap() = Some(task.abort_handle());
-        Self { life, source, stop: Some(stop), task }
+        Self { life, source, stop: Some(stop), rules: change, task }
     }
 
     /// Whether it runs no more, for whatever reason.

@@ -1,21 +1,20 @@
 //! One schedule: up to four processes, and whatever can happen to them, to Kafka, to the store and to the publisher.
 
 use super::{
-    life::Actor,
-    sim::{PARTITIONS, Random, World, rules, usual_rules},
+    life::{Actor, Landed, Surroundings},
+    observe::Observer,
+    sim::{PARTITIONS, Random, World, durable_rules, rules, usual_rules},
+    state_topic::StateTopic,
     tally::Tally,
 };
 use authseal::{
+    artifact::File,
     detect::RuleSet,
     error::{Error, Kind},
-    ingest::plan::CommitNote,
     layout,
     publish::memory::Behaviour,
     source::SourceEvent,
-    store::{
-        Store,
-        memory::{Call, Failure, Fault, Faults, Seeded},
-    },
+    store::memory::{Call, Failure, Fault, Faults, Seeded},
 };
 use bytes::Bytes;
 use std::{
@@ -31,6 +30,77 @@ use std::{
 pub fn older_rules() -> Arc<RuleSet> {
     static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| rules(&[("owner: \"tests\"", "owner: \"older\"")]));
     RULES.clone()
+}
+
+/// A rule that finds something in every failure, and the same under the name that it had before.
+pub fn every_now() -> Arc<RuleSet> {
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| every_failure("A failure"));
+    RULES.clone()
+}
+
+pub fn every_before() -> Arc<RuleSet> {
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| every_failure("A failure, as it was called before"));
+    RULES.clone()
+}
+
+/// The durable rules with one more, which nobody asks about: its records are those of a rule that others do not have.
+fn durable_before() -> Arc<RuleSet> {
+    const MORE: &str = r#"
+        rule("SIM-9", #{ name: "Gone since", severity: LOW, when: activity == LOGON, key: [user], window: "6h",
+            agg: #{ logons: count() }, at_least: #{ logons: 3 }, dedup: "12h" });
+    "#;
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(Some(MORE)));
+    RULES.clone()
+}
+
+fn durable_now() -> Arc<RuleSet> {
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(None));
+    RULES.clone()
+}
+
+/// Which rules judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judging {
+    /// What they need is read again after a restart.
+    Volatile,
+    /// They look back hours to months: their state lies in a topic.
+    Durable,
+    /// They find something in every failure, and change under way.
+    Every,
+}
+
+/// What is left out of a schedule, to find out what a failure needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Without {
+    pub store: bool,
+    pub publisher: bool,
+    pub state: bool,
+    pub broker: bool,
+    pub kafka: bool,
+}
+
+/// A schedule: its number, the steps that are taken (all, unless it is being shrunk) and what is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Script {
+    pub seed: u64,
+    pub steps: Option<BTreeSet<u64>>,
+    pub without: Without,
+}
+
+/// A rule that finds something in every failure, so that each record says with which rules it was judged.
+const EVERY: &str = r#"
+rule("SIM-6", #{
+    name: "A failure", severity: LOW, status: "stable", mode: "live", attack: ["TA0006/T1110"], owner: "tests",
+    runbook: "https://runbooks.example/SIM-6", falsepos: ["none"],
+    when: activity == LOGON & outcome == FAILURE, key: [user],
+});
+"#;
+
+/// The rule that finds something in every failure, under this title.
+fn every_failure(title: &str) -> Arc<RuleSet> {
+    let text = EVERY.replace("A failure", title);
+    let rules = RuleSet::load(&[File { path: "every.rhai".into(), bytes: text.into() }]);
+    Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 /// What was ever produced and not aborted: timestamp and value at each offset.
@@ -52,20 +122,44 @@ pub struct Stage {
     pub foreign: Option<String>,
     /// A partition that gets no more records.
     pub quiet: Option<i32>,
+    /// When each segment was first known to be there, on a clock that is right.
+    pub landed: Landed,
+    pub observer: Observer,
+    pub judging: Judging,
+    pub script: Script,
+    /// Rules in force: those of now, and those of before.
+    pub rules: [Arc<RuleSet>; 2],
     /// Rebalances take all partitions from everybody first.
     eager: bool,
     expiring: bool,
     named: u64,
+    /// Steps so far, taken or not.
+    at: u64,
+    state: Option<StateTopic>,
     store_down: Arc<AtomicBool>,
     publisher_down: Arc<AtomicBool>,
 }
 
 impl Stage {
-    pub fn new(seed: u64, tally: &Tally) -> Self {
+    pub fn new(script: &Script, tally: &Tally) -> Self {
+        let seed = script.seed;
         let mut random = Random(seed ^ 0x5eed_5eed);
-        let mut world = World::new(seed);
+        let judging = match random.below(8) {
+            0 | 1 => Judging::Durable,
+            2 => Judging::Every,
+            _ => Judging::Volatile,
+        };
+        let state = (judging == Judging::Durable).then(StateTopic::default);
+        let (mut world, rules) = match &state {
+            Some(topic) => (World::durable(seed, topic.clone()), [durable_now(), durable_before()]),
+            None if judging == Judging::Every => (World::new(seed), [every_now(), every_before()]),
+            None => (World::new(seed), [usual_rules(), older_rules()]),
+        };
+        world.rules = rules[0].clone();
         world.gaps_expected = true;
-        world.cluster.early([0, 5, 40][random.below(3) as usize]);
+        let early = [0, 5, 40][random.below(3) as usize];
+        world.cluster.early(if script.without.kafka { 0 } else { early });
+        world.cluster.stale_batches(!script.without.kafka);
         if random.below(3) == 0 {
             world.outbox = 8;
         }
@@ -81,27 +175,43 @@ impl Stage {
             attacked: BTreeSet::new(),
             foreign: None,
             quiet: None,
+            landed: Landed::default(),
+            observer: Observer::new(tally, judging == Judging::Every),
+            judging,
+            script: script.clone(),
+            rules,
             eager,
-            expiring,
+            expiring: expiring && judging != Judging::Durable,
             named: 0,
+            at: 0,
+            state,
             store_down: Arc::default(),
             publisher_down: Arc::default(),
         };
+        tally.count(format!("rules: {judging:?}"));
         stage.disturb();
         stage
     }
 
-    /// A schedule in which retention overtakes nobody.
-    pub fn without_retention(seed: u64, tally: &Tally) -> Self {
-        Self { expiring: false, ..Self::new(seed, tally) }
+    /// A schedule in which retention overtakes nobody, and offsets are left out only where that is declared.
+    pub fn without_retention(script: &Script, tally: &Tally) -> Self {
+        Self { expiring: false, ..Self::new(script, tally) }
     }
 
     /// Begins, or goes on after a calm.
     pub fn disturb(&mut self) {
         self.store_down.store(false, Relaxed);
         self.publisher_down.store(false, Relaxed);
-        self.disturb_store();
-        self.disturb_publisher();
+        if let Some(topic) = self.state.as_ref().filter(|_| !self.script.without.state) {
+            // it may be down when the first process starts
+            topic.down.store(self.random.below(6) == 0, Relaxed);
+        }
+        if !self.script.without.store {
+            self.disturb_store();
+        }
+        if !self.script.without.publisher {
+            self.disturb_publisher();
+        }
         for _ in 0..2 + self.random.below(3) {
             self.join();
         }
@@ -159,11 +269,18 @@ impl Stage {
         if older {
             self.tally.count("writer: older rules");
         }
-        let rules = if older { older_rules() } else { usual_rules() };
+        let rules = self.rules[usize::from(older)].clone();
         self.named += 1;
         let name = format!("{}-{}", if older { "old" } else { "new" }, self.named);
         let seed = self.seed ^ self.named << 32;
-        self.actors.push(Actor::start(&self.world, &self.tally, &name, rules, seed));
+        let around = Surroundings {
+            tally: self.tally.clone(),
+            without: self.script.without,
+            observer: self.observer.clone(),
+            landed: self.landed.clone(),
+            state: self.state.clone(),
+        };
+        self.actors.push(Actor::start(&self.world, &around, &name, rules, seed));
         self.rebalance();
     }
 
@@ -218,7 +335,7 @@ impl Stage {
         self.tally.count("kafka: transaction left open");
     }
 
-    fn end_transactions(&mut self, force: bool) {
+    pub fn end_transactions(&mut self, force: bool) {
         for n in 0..PARTITIONS {
             if !force && self.random.below(2) == 0 {
                 continue;
@@ -274,10 +391,17 @@ impl Stage {
         self.expired = true;
     }
 
-    /// One step of whatever can happen.
+    /// One step of whatever can happen. Each is drawn from the number of the schedule and its own: without one of them
+    /// the others stay what they are.
     pub async fn step(&mut self) {
+        self.at += 1;
+        if self.script.steps.as_ref().is_some_and(|steps| !steps.contains(&self.at)) {
+            return;
+        }
+        self.random = Random((self.seed ^ 0x5eed_5eed).wrapping_add(self.at.wrapping_mul(0xd134_2543_de82_ef95)));
+        self.replace_the_dead();
         let who = self.random.below(self.actors.len() as u64) as usize;
-        match self.random.below(24) {
+        match self.random.below(29) {
             0..=6 => {
                 for _ in 0..self.random.below(40) {
                     let n = self.any_partition();
@@ -318,7 +442,18 @@ impl Stage {
             20 => self.outage(),
             21 => self.attack(),
             22 => self.expire(),
-            _ => self.trouble(who),
+            23 => self.trouble(who),
+            24 => self.leap(who),
+            25 => {
+                let partition = self.world.partition(self.random.below(PARTITIONS as u64) as i32);
+                self.tally.count("kafka: another leader, nothing lost");
+                self.world.cluster.elect(&partition);
+            }
+            26 => {
+                let rules = &self.rules[self.random.below(2) as usize];
+                self.actors[who].rules.send_replace(rules.clone());
+            }
+            _ => self.disturb_state(),
         }
         self.replace_the_dead();
         let seconds = self.random.below(24).saturating_sub(20);
@@ -326,12 +461,41 @@ impl Stage {
         tokio::time::sleep(Duration::from_millis(self.random.below(900))).await;
     }
 
-    /// A clock jumps, forwards or back.
+    /// A clock jumps, forwards or back: a little, by as much as is still borne, by hours, by a month. Or it is set
+    /// right.
     fn jump(&mut self, who: usize) {
-        let most = [2_000, 240_000][self.random.below(2) as usize];
+        let most = [0, 2_000, 240_000, 4 * 3_600_000, 30 * 86_400_000][self.random.below(5) as usize];
         let by = self.random.below(2 * most + 1) as i64 - most as i64;
-        self.tally.count(if by < 0 { "clock: jumps back" } else { "clock: jumps forward" });
+        self.tally.count(match by.abs() {
+            0 => "clock: set right",
+            1..=300_000 if by < 0 => "clock: jumps back",
+            1..=300_000 => "clock: jumps forward",
+            _ if by < 0 => "clock: jumps back by hours",
+            _ => "clock: jumps forward by hours",
+        });
         self.actors[who].life.skew.store(by, Relaxed);
+    }
+
+    /// Half days pass on every wall clock, the store's too, while no time passes for anybody: machines that are
+    /// suspended, or a quiet night. One process may be in the middle of something.
+    fn leap(&mut self, who: usize) {
+        self.actors[who].life.freeze(Duration::from_millis(self.random.below(10_000)));
+        let half_days = [1, 2, 14, 61, 182][self.random.below(5) as usize];
+        self.tally.count("clock: everybody's goes on by half days");
+        self.world.leapt.fetch_add(half_days * 43_200_000, Relaxed);
+        if let Some(topic) = &self.state {
+            self.tally.add("state: compacted away after a day", topic.compact(0, half_days > 1));
+        }
+    }
+
+    /// The topic of the rules' state is down or back, or its cleaner runs.
+    fn disturb_state(&mut self) {
+        let Some(topic) = self.state.as_ref().filter(|_| !self.script.without.state) else { return };
+        if self.random.below(3) > 0 {
+            self.tally.add("state: compacted away", topic.compact(self.random.below(40), false));
+        } else if !topic.down.fetch_xor(true, Relaxed) {
+            self.tally.count("state: outage");
+        }
     }
 
     /// The store or the publisher is down for all, or back.
@@ -369,11 +533,17 @@ impl Stage {
 
     /// Everything that disturbs is over: transactions end, clocks do not matter any more, nobody is left.
     pub fn calm(&mut self) {
+        // the steps may have been left out
+        self.random = Random(self.seed ^ 0xca1f);
         self.end_transactions(true);
         self.actors.drain(..).for_each(|actor| actor.life.kill());
         self.world.store.clear_faults();
         self.world.publisher.rule(|_| Behaviour::Accept);
         self.world.cluster.early(0);
+        if let Some(topic) = &self.state {
+            topic.down.store(false, Relaxed);
+            topic.compact(0, true);
+        }
     }
 
     /// Writes down what the cluster did by itself.
@@ -381,80 +551,5 @@ impl Stage {
         let given = self.world.cluster.given();
         self.tally.add("kafka: batch of an epoch that is over", given.stale);
         self.tally.add("kafka: records again after a seek", given.early);
-    }
-}
-
-/// What ends a chain for good, until a person has looked at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The topic is created again under its name.
-    Recreated,
-    /// An unclean election cut off what was sealed already.
-    Truncated,
-    /// Somebody's bytes lie at the key of the next segment.
-    Foreign,
-    /// An older segment of the chain, with a good signature, lies at the key of the next one.
-    Misplaced,
-    /// A delete marker lies at the key of the next segment, and no version.
-    Removed,
-    /// The store lost its newest segment.
-    RolledBack,
-}
-
-impl End {
-    pub const ALL: [Self; 6] =
-        [Self::Recreated, Self::Truncated, Self::Foreign, Self::Misplaced, Self::Removed, Self::RolledBack];
-
-    /// What the partition must say when it stops.
-    pub fn says(self) -> &'static [&'static str] {
-        match self {
-            Self::Recreated => &["another topic", "source_truncated"],
-            Self::Truncated => &["source_truncated"],
-            Self::Foreign | Self::Misplaced => &["do not continue the chain", "not a valid segment", "does not belong"],
-            Self::Removed => &["delete marker"],
-            Self::RolledBack => &["store_rolled_back"],
-        }
-    }
-}
-
-impl Stage {
-    /// The keys of the segments of a partition, in order.
-    pub fn segments(&self, n: i32) -> Vec<String> {
-        let of = |key: &String| layout::parse_segment_key(key).is_some_and(|(chain, _)| chain.partition == n as u32);
-        self.world.store.keys().into_iter().filter(of).collect()
-    }
-
-    /// Ends the chain of partition 0, which has segments and is sealed to its end.
-    pub async fn end(&mut self, end: End) {
-        self.tally.count(format!("end: {end:?}"));
-        let (world, segments) = (&self.world, self.segments(0));
-        let newest = segments.last().expect("the chain has segments").clone();
-        let (mut chain, sequence) = layout::parse_segment_key(&newest).unwrap();
-        chain.incarnation = 0;
-        let next = layout::segment_key(&chain, sequence + 1);
-        if matches!(end, End::Foreign | End::Misplaced | End::Removed) {
-            self.foreign = Some(next.clone());
-        }
-        match end {
-            End::Recreated => world.cluster.topic(super::sim::TOPIC, PARTITIONS),
-            End::Truncated => {
-                let partition = world.partition(0);
-                let cut = 1 + self.random.below(3) as i64;
-                let to = (world.end(0) - cut).max(0);
-                world.cluster.lose_tail(&partition, to);
-            }
-            End::Foreign => world.store.shadow(&next, "not a segment"),
-            End::Misplaced => {
-                let older = &segments[self.random.below(segments.len() as u64) as usize];
-                let stored = world.store.fork().read_oldest(older).await.unwrap().unwrap();
-                world.store.shadow(&next, stored.bytes);
-            }
-            End::Removed => world.store.mark_deleted(&next),
-            End::RolledBack => {
-                let committed = world.cluster.committed(&world.partition(0)).expect("all was committed");
-                let note = CommitNote::decode(&committed.metadata).expect("with its note");
-                segments.iter().skip(note.sequence as usize).for_each(|key| world.store.remove(key));
-            }
-        }
     }
 }

@@ -48,6 +48,8 @@ pub struct Partition {
     pub anew: Option<Instant>,
     /// The next offset to deliver: records below it were delivered.
     pub next: i64,
+    /// The offset after the last record that was delivered.
+    pub delivered: i64,
     /// Leader epochs of what was delivered: each with the first offset that had it, the newest last.
     pub leader_epochs: Vec<(i64, i32)>,
     /// When the last record came.
@@ -83,6 +85,7 @@ impl Partition {
             given_up: false,
             anew: None,
             next: 0,
+            delivered: -1,
             leader_epochs: Vec::new(),
             active: now,
             fault: None,
@@ -128,6 +131,7 @@ impl Partition {
             return false;
         }
         self.next = offset + 1;
+        self.delivered = self.next;
         if let Some(epoch) = message.leader_epoch()
             && self.leader_epochs.last().is_none_or(|(_, last)| *last != epoch)
         {

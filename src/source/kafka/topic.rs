@@ -107,10 +107,11 @@ pub fn describe(settings: &TopicSettings<'_>) -> Result<BTreeMap<i32, Broker>> {
 pub fn read_to_end(settings: &TopicSettings<'_>, each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
     let mut reading = Reading::connect(settings)?;
     let ranges = reading.ranges(settings.since)?;
-    reading.run(ranges, each)
+    reading.run(ranges, each).map(drop)
 }
 
-/// The same with one partition: the one that `choose` chooses among so many.
+/// The same with one partition: the one that `choose` chooses among so many. What came while it was read is read too:
+/// in a compacted topic, a value that was there when this began may have gone because a newer one came behind it.
 pub fn read_partition(
     settings: &TopicSettings<'_>,
     choose: impl FnOnce(usize) -> i32,
@@ -120,7 +121,13 @@ pub fn read_partition(
     let mut ranges = reading.ranges(settings.since)?;
     let chosen = choose(ranges.len());
     ranges.retain(|partition, _| *partition == chosen);
-    reading.run(ranges, |_, record| each(record))
+    let end = ranges.get(&chosen).map(|(_, end)| *end);
+    if let (true, Some(end)) = (reading.run(ranges, |_, record| each(record))?, end) {
+        let (_, now) =
+            reading.consumer.fetch_watermarks(settings.topic, chosen, PATIENCE).map_err(|e| reading.failed(&e))?;
+        reading.run(BTreeMap::from([(chosen, (end, now))]), |_, record| each(record))?;
+    }
+    Ok(())
 }
 
 struct Reading<'a> {
@@ -167,7 +174,12 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn run(mut self, mut left: BTreeMap<i32, (i64, i64)>, mut each: impl FnMut(i32, RawRecord) -> bool) -> Result<()> {
+    /// Reads these ranges. Whether nobody has ended it before.
+    fn run(
+        &mut self,
+        mut left: BTreeMap<i32, (i64, i64)>,
+        mut each: impl FnMut(i32, RawRecord) -> bool,
+    ) -> Result<bool> {
         left.retain(|_, (from, end)| from < end);
         let mut list = TopicPartitionList::new();
         for (partition, (from, _)) in &left {
@@ -182,7 +194,7 @@ impl<'a> Reading<'a> {
                     let partition = message.partition();
                     let Some((_, end)) = left.get(&partition) else { continue };
                     if message.offset() < *end && !each(partition, owned(&message)) {
-                        return Ok(());
+                        return Ok(false);
                     }
                     if message.offset() + 1 >= *end {
                         left.remove(&partition);
@@ -197,7 +209,7 @@ impl<'a> Reading<'a> {
                 return Err(self.worst.take().unwrap_or_else(none).context(format!("reading {}", self.topic)));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where each partition begins and ends.

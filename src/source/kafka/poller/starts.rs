@@ -51,8 +51,10 @@ impl Poller {
         partition.next = offset;
         partition.fresh = true;
         partition.asked = None;
-        let known = partition.committed.as_ref().filter(|(commit, _)| commit.offset == offset);
-        partition.leader_epochs = known.and_then(|(_, epoch)| *epoch).map(|e| (offset - 1, e)).into_iter().collect();
+        // the epoch that was committed is that of the last record before: behind it, markers of transactions may have
+        // been written under a newer leader, and the broker would take the log for one that was cut off. Whether it is
+        // still the log that was read, its reader sees by its last record
+        partition.leader_epochs.clear();
         let since = Instant::now();
         partition.state = State::Starting { since, tried: since, reply: Some(reply) };
         lock(&self.epochs).insert(id.clone(), partition.leader_epochs.clone());
@@ -83,7 +85,9 @@ impl Poller {
             self.reassign(&id);
             return;
         }
-        let epoch = epoch_before(&partition.leader_epochs, partition.next);
+        // only behind a record that was delivered: see `start`
+        let behind = partition.next == partition.delivered;
+        let epoch = epoch_before(&partition.leader_epochs, partition.next).filter(|_| behind);
         let list = one(&id, Some((partition.next, epoch)));
         // pause: a barrier, behind which nothing older is delivered, and nothing newer before resume
         let paused = self.consumer.pause(&list).is_ok();
