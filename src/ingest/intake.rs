@@ -14,7 +14,7 @@ use crate::{
     error::Result,
     position::TopicPartition,
     publish::{self, Stream},
-    record::{Gap, GapCause, RawRecord},
+    record::RawRecord,
     source::{Assigned, Batch, Commit},
 };
 
@@ -111,20 +111,11 @@ impl Engine {
     pub(super) fn at_end(&mut self, partition: &TopicPartition, epoch: u64, end: i64) {
         let now = (self.clock)();
         let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.takes(epoch)) else { return };
-        if lane.topic.gaps_expected && !lane.seals {
-            lane.judge_next = lane.judge_next.max(end);
-        } else if lane.topic.gaps_expected && end > lane.seal_next() {
-            // markers and aborted records at the end of the log: nothing will ever be delivered for them
-            let gap = Gap { from: lane.seal_next(), to: end, cause: GapCause::NotDelivered };
-            if let Err(error) = lane.push_gap(gap) {
-                return self.stop(partition, error);
-            }
-            lane.judge_next = lane.judge_next.max(end);
-            lane.dead_next = lane.dead_next.max(end);
+        if let Err(error) = lane.reached(end) {
+            return self.stop(partition, error);
         }
-        lane.end = Some(end);
         // a wall clock that is wrong must not stand for events to come
-        if lane.judges() && lane.judge_next >= end && (!lane.seals || self.sealer.watch.holds()) {
+        if lane.judges() && (!lane.seals || self.sealer.watch.holds()) {
             self.detector.idle(&lane.chain, now, &mut self.findings);
         }
         self.publish_findings();

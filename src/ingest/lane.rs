@@ -286,6 +286,25 @@ impl Lane {
         self.builder.push_gap(gap)
     }
 
+    /// Everything that the broker has below `end` was delivered: for offsets that were not (markers, aborted records,
+    /// what was compacted away), nothing ever will be. Errors if the last record sealed is among them.
+    pub fn reached(&mut self, end: i64) -> Result<()> {
+        if self.seals {
+            let missing = |last: &LastSealed| last.from().is_some_and(|offset| offset < end);
+            if let Some(last) = self.expects.as_ref().filter(|last| missing(last) && !self.topic.gaps_expected) {
+                return Err(last.refusal(&self.chain, Met::Missing));
+            }
+            if let Some(gap) = self.gap_before(end) {
+                self.push_gap(gap)?;
+            }
+            self.dead_next = self.dead_next.max(end);
+        }
+        // sealed already or not: without it a lane that reads again what is sealed would never be at its end
+        self.judge_next = self.judge_next.max(end);
+        self.end = Some(end);
+        Ok(())
+    }
+
     /// The gap that must be sealed before a record at `offset`, if offsets are missing.
     pub fn gap_before(&self, offset: i64) -> Option<Gap> {
         let from = self.seal_next();
