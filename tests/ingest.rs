@@ -531,7 +531,8 @@ mod durable {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_is_found_after_a_restart_though_nothing_is_delivered_at_the_end_of_the_log() {
-        let world = World { gaps_expected: true, ..World::durable(3, MemoryStateLog::new()) };
+        let rules = sim::durable_rules(&[sim::DURABLE_BASELINE]);
+        let world = World { gaps_expected: true, rules, ..World::durable(3, MemoryStateLog::new()) };
         world.produce_failure(0, "somebody", 1);
         world.cluster.hole(&world.partition(0), 3);
         for name in ["one", "two"] {

@@ -78,7 +78,7 @@ rule("SIM-4", #{
 ];
 
 /// What was never seen in ninety days: forgotten, it is new again. It waits for longer than clocks may be wrong.
-const DURABLE_BASELINE: &str = r#"
+pub const DURABLE_BASELINE: &str = r#"
 marker("seen", #{ when: activity == LOGON, key: [user], ttl: "90d" });
 rule("SIM-5", #{ name: "First seen", severity: LOW, when: activity == LOGON, key: [user], wait: "7m" });
 fn decide(e, w) { e.mark("seen").missing }
@@ -163,7 +163,7 @@ impl World {
 
     /// A world whose rules remember for longer than a restart reads again, which is not at all.
     pub fn durable(seed: u64, log: impl StateLog) -> Self {
-        Self { rules: durable_rules(None), state: Some(Arc::new(log)), replay: 0, ..Self::new(seed) }
+        Self { rules: durable_rules(&[]), state: Some(Arc::new(log)), replay: 0, ..Self::new(seed) }
     }
 
     pub fn partition(&self, n: i32) -> TopicPartition {
@@ -356,10 +356,11 @@ pub fn rules(changes: &[(&str, &str)]) -> Arc<RuleSet> {
     Arc::new(rules.unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
-/// The rules that look back far. `more` is one more.
-pub fn durable_rules(more: Option<&str>) -> Arc<RuleSet> {
-    let texts = [DURABLE].into_iter().chain(DURABLE_WINDOWS).chain([DURABLE_BASELINE]).chain(more).enumerate();
-    let files: Vec<File> = texts.map(|(n, text)| File { path: format!("{n}.rhai"), bytes: text.into() }).collect();
+/// The rules that look back far, and more of them.
+pub fn durable_rules(more: &[&str]) -> Arc<RuleSet> {
+    let texts = [DURABLE].iter().chain(&DURABLE_WINDOWS).chain(more).enumerate();
+    let files: Vec<File> =
+        texts.map(|(n, text)| File { path: format!("{n}.rhai"), bytes: text.to_string().into() }).collect();
     Arc::new(RuleSet::load(&files).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
@@ -368,13 +369,15 @@ pub async fn settle(world: &World) {
     let last = world.start("last");
     world.cluster.assign(&last.source, &world.all());
     // judgements that wait do so for minutes, and again where everything was opened anew
+    let committed = |n| world.cluster.committed(&world.partition(n)).map_or(0, |c| c.offset);
+    let done = || (0..PARTITIONS).all(|n| committed(n) >= world.end(n));
     for _ in 0..600 {
         world.pass(5).await;
-        let committed = |n| world.cluster.committed(&world.partition(n)).map_or(0, |c| c.offset);
-        if (0..PARTITIONS).all(|n| committed(n) >= world.end(n)) {
+        if done() {
             break;
         }
     }
+    assert!(done(), "it stands still: {:?}", last.status.lanes());
     let faults: Vec<_> = last.status.parts().into_iter().filter(|(_, fault)| fault.is_some()).collect();
     assert_eq!(faults, [], "{:?}", last.status.lanes());
     last.task.abort();

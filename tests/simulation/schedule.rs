@@ -3,7 +3,7 @@
 use super::{
     life::{Actor, Landed, Surroundings},
     observe::Observer,
-    sim::{PARTITIONS, Random, World, durable_rules, rules, usual_rules},
+    sim::{DURABLE_BASELINE, PARTITIONS, Random, World, durable_rules, rules, usual_rules},
     state_topic::StateTopic,
     tally::Tally,
 };
@@ -49,12 +49,12 @@ fn durable_before() -> Arc<RuleSet> {
         rule("SIM-9", #{ name: "Gone since", severity: LOW, when: activity == LOGON, key: [user], window: "6h",
             agg: #{ logons: count() }, at_least: #{ logons: 3 }, dedup: "12h" });
     "#;
-    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(Some(MORE)));
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(&[DURABLE_BASELINE, MORE]));
     RULES.clone()
 }
 
 fn durable_now() -> Arc<RuleSet> {
-    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(None));
+    static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| durable_rules(&[DURABLE_BASELINE]));
     RULES.clone()
 }
 
