@@ -224,8 +224,8 @@ impl Lane {
 
     /// From now on this is the last record sealed: it must come first, unless retention took it.
     fn expect(&mut self, last: Option<LastSealed>, log_start: i64) {
-        if let Some(last) = &last {
-            self.lasts[2] = Some((last.offset, last.timestamp));
+        if let Some(record) = last.as_ref().and_then(|last| last.record) {
+            self.lasts[2] = Some(record);
         }
         self.expects = last.and_then(|last| last.within(log_start));
     }
@@ -290,8 +290,8 @@ impl Lane {
     /// what was compacted away), nothing ever will be. Errors if the last record sealed is among them.
     pub fn reached(&mut self, end: i64) -> Result<()> {
         if self.seals {
-            let missing = |last: &LastSealed| last.from().is_some_and(|offset| offset < end);
-            if let Some(last) = self.expects.as_ref().filter(|last| missing(last) && !self.topic.gaps_expected) {
+            let missed = self.expects.as_ref().filter(|last| last.is_missed(end));
+            if let Some(last) = missed.filter(|_| !self.topic.gaps_expected) {
                 return Err(last.refusal(&self.chain, Met::Missing));
             }
             if let Some(gap) = self.gap_before(end) {
@@ -366,11 +366,17 @@ impl Lane {
         self.naming.clear();
         self.first_at = None;
         self.lasts = [None, None, self.lasts[2]];
+        let to = head.to;
         self.sealed(head);
         // read by somebody else, perhaps before the log was cut off
-        if last.is_some() {
-            self.expect(last, self.broker.log_start.unwrap_or(0));
-        }
+        self.expects = match (last, self.expects.take()) {
+            (None, expected) => expected,
+            (Some(gaps), Some(expected)) if gaps.record.is_none() => Some(expected.up_to(to)),
+            (last, _) => {
+                self.expect(last, self.broker.log_start.unwrap_or(0));
+                self.expects.take()
+            }
+        };
     }
 
     /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.

@@ -11,22 +11,20 @@ use crate::{
     error::Error,
     fault::Fault,
     position::ChainId,
-    record::{Header, RawRecord},
+    record::{GapCause, Header, RawRecord},
     segment::{LeafKind, read},
 };
 use bytes::Bytes;
 
-/// As much of a record as tells it from another one at its offset.
+/// As much of a record as tells it from another one at its offset, and the gaps behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSealed {
-    /// Kafka offset.
-    pub offset: i64,
-    /// Milliseconds as Kafka gave them.
-    pub timestamp: i64,
+    /// Offset and timestamp (milliseconds) as Kafka gave them; `None` if it is not known: then there are gaps alone.
+    pub record: Option<(i64, i64)>,
     /// SHA-256 of key, headers and value; `None` where they were withheld or are not known.
     bytes: Option<Digest>,
-    /// The chain is sealed up to here: between are gaps.
-    sealed_to: i64,
+    /// The offsets that were sealed as gaps: the broker had nothing there.
+    gaps: (i64, i64),
     /// It came, or retention took it.
     seen: bool,
 }
@@ -45,49 +43,73 @@ pub enum Met {
 }
 
 impl LastSealed {
-    /// The last record of a segment that was opened; `None` if it holds none (a heartbeat, gaps alone).
+    /// The last record of a segment that was opened, or the gaps at its end; `None` if it has neither (a heartbeat, or
+    /// gaps where there were records once).
     pub fn of_segment(bytes: &[u8]) -> Result<Option<Self>, Fault> {
-        let (mut last, mut sealed_to) = (None, 0);
+        let (mut last, mut gaps) = (None, None);
         for leaf in read::records(bytes)? {
             let leaf = leaf?;
-            sealed_to = leaf.to();
+            let (from, to) = (leaf.offset(), leaf.to());
             if leaf.kind() != LeafKind::Gap {
-                last = Some(leaf);
+                (last, gaps) = (Some(leaf), Some((to, to)));
+                continue;
             }
+            gaps = match leaf.record()?.gap.map(|gap| gap.cause) {
+                Some(GapCause::NotDelivered | GapCause::Unexplained) => Some((gaps.map_or(from, |(from, _)| from), to)),
+                _ => Some((to, to)),
+            };
         }
-        let Some(leaf) = last else { return Ok(None) };
+        let gaps = gaps.unwrap_or_default();
+        let Some(leaf) = last else {
+            return Ok((gaps.0 < gaps.1).then_some(Self { record: None, bytes: None, gaps, seen: true }));
+        };
         let record = leaf.record()?;
         let whole = record.withheld.is_none();
         let bytes = whole.then(|| digest(record.key.as_ref(), &record.headers, record.value.as_ref()));
-        Ok(Some(Self { offset: record.offset, timestamp: record.timestamp, bytes, sealed_to, seen: false }))
+        Ok(Some(Self { bytes, ..Self::of_note((record.offset, record.timestamp), gaps.1) }))
     }
 
     /// The one that a commit speaks of: offset and timestamp. The chain is `sealed_to`.
-    pub fn of_note((offset, timestamp): (i64, i64), sealed_to: i64) -> Self {
-        Self { offset, timestamp, bytes: None, sealed_to, seen: false }
+    pub fn of_note(record: (i64, i64), sealed_to: i64) -> Self {
+        Self { record: Some(record), bytes: None, gaps: (record.0 + 1, sealed_to), seen: false }
+    }
+
+    /// The same in a chain that was sealed further since, with gaps alone.
+    pub fn up_to(mut self, sealed_to: i64) -> Self {
+        self.gaps.1 = sealed_to;
+        self
     }
 
     /// What is still to be looked at when the log begins at `log_start`.
     pub fn within(mut self, log_start: i64) -> Option<Self> {
-        self.seen |= self.offset < log_start;
-        (self.sealed_to > log_start).then_some(self)
+        self.seen |= self.record.is_some_and(|(offset, _)| offset < log_start);
+        self.gaps.0 = self.gaps.0.max(log_start);
+        (self.gaps.1 > log_start).then_some(self)
     }
 
     /// Where reading must begin, if it must begin anywhere.
     pub fn from(&self) -> Option<i64> {
-        (!self.seen).then_some(self.offset)
+        match self.record {
+            Some((offset, _)) => (!self.seen).then_some(offset),
+            None => Some(self.gaps.0),
+        }
+    }
+
+    /// Whether it should have come when all below `end` was delivered, and did not.
+    pub fn is_missed(&self, end: i64) -> bool {
+        !self.seen && self.record.is_some_and(|(offset, _)| offset < end)
     }
 
     /// Compares it with a record that was delivered. `gaps_expected`: records of the topic may vanish (compaction).
     pub fn meet(&mut self, record: &RawRecord, gaps_expected: bool) -> Met {
-        match record.offset {
-            before if before < self.offset => Met::NotYet,
-            at if at == self.offset => {
+        match (record.offset, self.record) {
+            (at, Some((offset, timestamp))) if at == offset => {
                 let same = || digest(record.key.as_ref(), &record.headers, record.value.as_ref());
-                self.seen = self.timestamp == record.timestamp && self.bytes.is_none_or(|bytes| bytes == same());
+                self.seen = timestamp == record.timestamp && self.bytes.is_none_or(|bytes| bytes == same());
                 if self.seen { Met::NotYet } else { Met::Replaced }
             }
-            gap if gap < self.sealed_to => Met::Replaced,
+            (before, _) if before < self.gaps.0 => Met::NotYet,
+            (gap, _) if gap < self.gaps.1 => Met::Replaced,
             _ if self.seen || gaps_expected => Met::Yes,
             _ => Met::Missing,
         }
@@ -95,19 +117,24 @@ impl LastSealed {
 
     /// Why the chain cannot go on in this log.
     pub fn refusal(&self, chain: &ChainId, met: Met) -> Error {
-        let is = match met {
-            Met::Missing => "is gone from the broker",
-            _ if self.seen => "is followed by others than were sealed",
-            _ => "is another one on the broker now",
+        let is = match (met, self.record) {
+            (_, None) => format!("the offsets {} to {}, sealed as a gap, hold records now", self.gaps.0, self.gaps.1),
+            (Met::Missing, Some((at, _))) => format!("{SEALED}, at offset {at}, is gone from the broker"),
+            (_, Some((at, _))) if self.seen => {
+                format!("{SEALED}, at offset {at}, is followed by others than were sealed")
+            }
+            (_, Some((at, _))) => format!("{SEALED}, at offset {at}, is another one on the broker now"),
         };
         Error::tampered(format!(
-            "source_truncated: the last record that chain {chain} has sealed, at offset {}, {is}: the log was cut off \
-             (an unclean leader election) or restored, and has grown again with other records. Find out why; then open \
-             the next incarnation with `authseal chain reset --force`",
-            self.offset
+            "source_truncated: of chain {chain}, {is}: the log was cut off (an unclean leader election) or restored, and \
+             has grown again with other records. Find out why; then open the next incarnation with `authseal chain \
+             reset --force`"
         ))
     }
 }
+
+/// How the record is called.
+const SEALED: &str = "the last record sealed";
 
 /// Every part after its length, so that none can be taken for another.
 fn digest(key: Option<&Bytes>, headers: &[Header], value: Option<&Bytes>) -> Digest {
@@ -175,8 +202,19 @@ mod tests {
         assert_eq!(sealed(&record(5, "a")).within(8), None);
         assert_eq!(sealed(&record(5, "a")).within(5).and_then(|last| last.from()), Some(5));
         let mut gap = sealed(&record(5, "a")).within(6).unwrap();
-        assert_eq!(gap.from(), None);
+        assert!(gap.from().is_none() && !gap.is_missed(8));
         assert_eq!(gap.clone().meet(&record(8, "b"), false), Met::Yes);
         assert_eq!(gap.meet(&record(6, "b"), true), Met::Replaced);
+    }
+
+    #[test]
+    fn where_only_gaps_are_sealed_no_record_may_come() {
+        let gaps = LastSealed { record: None, bytes: None, gaps: (3, 8), seen: true };
+        assert_eq!((gaps.from(), gaps.is_missed(8)), (Some(3), false));
+        for (offset, met) in [(2, Met::NotYet), (3, Met::Replaced), (7, Met::Replaced), (8, Met::Yes)] {
+            assert_eq!(gaps.clone().meet(&record(offset, "a"), false), met, "{offset}");
+        }
+        assert_eq!(gaps.clone().within(5).and_then(|gaps| gaps.from()), Some(5));
+        assert_eq!(gaps.within(8), None);
     }
 }

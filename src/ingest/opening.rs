@@ -143,10 +143,7 @@ impl Lookup {
         }
         let begin = if tail.head.is_some() { 0 } else { self.begin_at().await? };
         let start = plan::start(&tail.chain, tail.head.as_ref(), committed, &broker, begin)?;
-        // behind heartbeats: who committed knew the last record, or when it was
-        let noted = note.filter(|n| n.incarnation == tail.chain.incarnation).and_then(|n| n.last);
-        let sealed_to = tail.head.as_ref().map_or(0, |head| head.to);
-        tail.last = tail.last.or(noted.map(|last| LastSealed::of_note(last, sealed_to)));
+        tail.last = self.last_sealed(&mut tail, note).await?;
         let newest = plan::newest_record(tail.head.as_ref(), self.committed.as_ref());
         let read_from = self.with_horizon(newest, &broker, start.read_from).await?;
         // after the question for what is committed: only then all that was contributed below it is in the log
@@ -155,6 +152,21 @@ impl Lookup {
             None => state::load_in_time(self.keeping.as_ref(), &tail.chain, &sealer.status).await,
         };
         Ok(Place { read_from, tail, broker, start, state })
+    }
+
+    /// The last record sealed. Behind heartbeats and gaps, who committed the newest segment knew it; else the segments
+    /// before it say.
+    async fn last_sealed(&self, tail: &mut Tail, note: Option<CommitNote>) -> Result<Option<LastSealed>> {
+        let (last, Some(head)) = (tail.last.take(), &tail.head) else { return Ok(None) };
+        if last.as_ref().is_some_and(|last| last.record.is_some()) {
+            return Ok(last);
+        }
+        let same = |n: &CommitNote| n.incarnation == tail.chain.incarnation && n.sequence == head.sequence;
+        if let Some(noted) = note.filter(same).and_then(|note| note.last) {
+            return Ok(Some(LastSealed::of_note(noted, head.to)));
+        }
+        let before = tail::last_before(&*self.sealer.store, &self.sealer.verifiers, &tail.chain, head).await?;
+        Ok(before.or(last))
     }
 
     /// The place of a partition that is judged and not sealed: the store is only asked what its chain is called, so

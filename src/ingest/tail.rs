@@ -14,6 +14,8 @@ use crate::{
 
 /// How many keys a forward listing asks for at a time.
 const PAGE: usize = 1000;
+/// Segments without records before the newest one that are looked through for the last record.
+const BACK: usize = 8;
 
 /// The newest incarnation of a partition and its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct Tail {
     pub chain: ChainId,
     /// Its newest segment.
     pub head: Option<Head>,
-    /// The last record in it, if it has any.
+    /// The last record in it, or the gaps at its end.
     pub last: Option<LastSealed>,
 }
 
@@ -47,6 +49,27 @@ pub async fn find(
     };
     let (head, last) = read_head(store, keys, origin, &chain, &entry).await?;
     Ok(Tail { chain, head: Some(head), last })
+}
+
+/// The last record sealed before the newest segment, if that one holds no record and one of those before it does:
+/// heartbeats and gaps lie behind it. Looks at a few of them; what cannot be opened says nothing.
+pub async fn last_before(
+    store: &dyn Store,
+    keys: &Verifiers,
+    chain: &ChainId,
+    head: &Head,
+) -> Result<Option<LastSealed>> {
+    for sequence in (0..head.sequence).rev().take(BACK) {
+        let Some(stored) = store.read_oldest(&layout::segment_key(chain, sequence)).await? else { return Ok(None) };
+        if segment::open(&stored.bytes, keys).is_err() {
+            return Ok(None);
+        }
+        let last = LastSealed::of_segment(&stored.bytes).ok().flatten();
+        if let Some(last) = last.filter(|last| last.record.is_some()) {
+            return Ok(Some(last.up_to(head.to)));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest incarnation of a partition at or after `chain.incarnation`.

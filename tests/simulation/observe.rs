@@ -152,6 +152,7 @@ fn stop(error: &str) -> String {
         () if says("store_rolled_back") => "stop: store rolled back, an older segment is the newest",
         () if says("is another one on the broker now") => "stop: the last record is another one",
         () if says("is followed by others than") => "stop: the last record is followed by others",
+        () if says("sealed as a gap, hold records now") => "stop: a gap holds records now",
         () if says("is gone from the broker") => "stop: the last record is gone",
         () if says("is sealed up to offset") => "stop: the log ends before what is sealed (at the start)",
         () if says("source_truncated") => "stop: the log ends before what is sealed (while reading)",
