@@ -1,7 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
-    accuracy::{Accuracy, KnownSources},
+    accuracy::Accuracy,
     fetching::Awaited,
     naming::Naming,
     options::{SealOptions, Topic},
@@ -122,10 +122,11 @@ impl Lane {
         topic: Topic,
         options: SealOptions,
         naming: Naming,
+        accuracy: Accuracy,
     ) -> Self {
         Self {
             meter: Meter::new(&partition),
-            accuracy: Accuracy::new(&partition.topic, KnownSources::default()),
+            accuracy,
             heard: Heard::new(),
             naming,
             seals: true,

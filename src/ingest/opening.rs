@@ -74,10 +74,11 @@ impl Engine {
         };
         let (generation, tell) = (self.generation, self.tell.clone());
         let naming = Naming::new(self.in_force.names);
-        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone(), naming);
+        let accuracy = Accuracy::new(&partition.topic, self.options.live.known_sources.clone());
+        let seal = self.options.seal.clone();
+        let mut lane = Lane::new(partition.clone(), generation, chain, topic, seal, naming, accuracy);
         lane.seals = lookup.seals;
         lane.stopping = stopping;
-        lane.accuracy = Accuracy::new(&partition.topic, self.options.live.known_sources.clone());
         if let Some(committed) = &lookup.committed {
             self.detector.restore_heard(&heard_in(&committed.metadata));
         }
