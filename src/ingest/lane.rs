@@ -101,7 +101,7 @@ pub struct Lane {
     /// What its events say.
     pub accuracy: Accuracy,
     /// When sources were heard: goes into its commits.
-    pub heard: Heard,
+    pub heard: Arc<Heard>,
     /// With what its records were judged.
     pub naming: Naming,
     /// Whether its records are sealed here. If not there is one cursor: nothing but judging.
@@ -127,7 +127,7 @@ impl Lane {
         Self {
             meter: Meter::new(&partition),
             accuracy,
-            heard: Heard::new(),
+            heard: Arc::default(),
             naming,
             seals: true,
             opened: false,
@@ -345,12 +345,12 @@ impl Lane {
     pub fn note(&self) -> Option<String> {
         match &self.head {
             Some(head) => {
-                let heard = self.heard.clone();
+                let heard = Heard::clone(&self.heard);
                 Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time) }.encode())
             }
             None if self.seals || !self.opened => None,
             None => {
-                let (judged, record_time, heard) = (self.judge_next, self.record_time, self.heard.clone());
+                let (judged, record_time, heard) = (self.judge_next, self.record_time, Heard::clone(&self.heard));
                 Some(plan::JudgeNote { judged, record_time, heard }.encode())
             }
         }
