@@ -60,6 +60,22 @@ pub trait Remote: Send + Sync + 'static {
     fn post(&self, ask: Ask) -> BoxFuture<'static, Result<Told>>;
 }
 
+/// Whose certificates are believed: those of the system's authorities, and of the authorities of a PEM file.
+pub fn trusting(authorities: Option<&[u8]>) -> Result<TlsContext> {
+    let mut store = TrustStore::default();
+    if let Some(pem) = authorities {
+        store = store.with_pem_certificate(pem);
+    }
+    let built = TlsContext::builder().with_trust_store(store).build();
+    built.map_err(|error| Error::config("the trusted certificates cannot be used").caused_by(error))
+}
+
+/// Connections over TLS to whom `tls` believes, through the proxy that the environment names.
+pub fn connector(tls: TlsContext) -> Connector {
+    let builder = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls);
+    builder.proxy_config(ProxyConfig::from_env()).build()
+}
+
 /// Over HTTP, with the system's certificate authorities and the proxy that the environment names. Redirections are
 /// not followed.
 #[derive(Clone)]
@@ -76,18 +92,7 @@ impl Http {
 
     /// The same, which also trusts the certificate authorities of a PEM file.
     pub fn trusting(authorities: Option<&[u8]>) -> Result<Self> {
-        let store = match authorities {
-            Some(pem) => TrustStore::default().with_pem_certificate(pem),
-            None => TrustStore::default(),
-        };
-        let tls = TlsContext::builder().with_trust_store(store).build();
-        let tls = tls.map_err(|error| Error::config("the trusted certificates cannot be used").caused_by(error))?;
-        let connector = Connector::builder()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls)
-            .proxy_config(ProxyConfig::from_env())
-            .build();
-        Ok(Self { connector: Arc::new(connector), patience: PATIENCE })
+        Ok(Self { connector: Arc::new(connector(trusting(authorities)?)), patience: PATIENCE })
     }
 
     /// The same with another patience.

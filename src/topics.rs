@@ -110,15 +110,6 @@ impl<T> ByTopic<T> {
         names.chain(self.patterns.iter_mut().map(|(pattern, value)| (pattern.label(), value)))
     }
 
-    /// The name or label under which a topic has its value.
-    pub fn label_of(&self, topic: &str) -> Option<String> {
-        let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.matches(topic));
-        match self.names.contains_key(topic) {
-            true => Some(topic.into()),
-            false => by_pattern().map(|(pattern, _)| pattern.label()),
-        }
-    }
-
     /// The topics that have a value by their name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)

@@ -6,27 +6,32 @@
 #[allow(dead_code)] // each test file uses its part of the simulated world
 mod sim;
 
+use async_trait::async_trait;
 use authseal::{
     artifact,
     avro::{put_bytes, put_long},
     decode::Format,
     digest::Digest,
-    error::Error,
+    error::{Error, Result},
     ingest::{Live, Schemas},
     layout,
-    manifest::Manifest,
-    position::ChainId,
+    manifest::{Broker, Manifest},
+    position::{ChainId, TopicPartition},
     publish::Stream,
     record::{RawRecord, TimestampType},
     registry::{Failure, Registry},
     segment::{self, SealedRecord},
+    source::{Commit, Source, SourceControl, SourceEvent, scripted::ScriptedSource},
     store::{Store, memory::Seeded},
 };
 use futures_util::future::BoxFuture;
 use sim::{PARTITIONS, Random, TOPIC, World, settle};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -199,6 +204,87 @@ fn known_ids_go_on_while_the_registry_is_away_and_new_ones_wait_for_it() {
         assert_eq!(instance.status.parts()["registry"], None);
         assert_eq!(world.uids(Stream::DeadLetters).len(), 0);
         schemas_are_sealed(&world).await;
+    });
+}
+
+/// A source that is slow to stop the first time it is told to.
+struct Slow(ScriptedSource, Arc<SlowControl>);
+
+struct SlowControl {
+    inner: Arc<dyn SourceControl>,
+    stops: AtomicU32,
+}
+
+impl Slow {
+    fn of(source: ScriptedSource) -> Self {
+        let inner = source.control();
+        Self(source, Arc::new(SlowControl { inner, stops: AtomicU32::new(0) }))
+    }
+}
+
+#[async_trait]
+impl Source for Slow {
+    async fn next(&mut self) -> Option<SourceEvent> {
+        self.0.next().await
+    }
+
+    fn control(&self) -> Arc<dyn SourceControl> {
+        self.1.clone()
+    }
+}
+
+#[async_trait]
+impl SourceControl for SlowControl {
+    async fn start(&self, partition: &TopicPartition, offset: i64) -> Result<u64> {
+        self.inner.start(partition, offset).await
+    }
+
+    async fn stop(&self, partition: &TopicPartition) -> Result<()> {
+        if self.stops.fetch_add(1, Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        self.inner.stop(partition).await
+    }
+
+    fn commit(&self, commits: Vec<(TopicPartition, Commit)>) {
+        self.inner.commit(commits);
+    }
+
+    async fn commit_now(&self, commits: Vec<(TopicPartition, Commit)>) -> Result<()> {
+        self.inner.commit_now(commits).await
+    }
+
+    async fn offset_at(&self, partition: &TopicPartition, timestamp: i64) -> Result<Option<i64>> {
+        self.inner.offset_at(partition, timestamp).await
+    }
+
+    async fn broker(&self, partition: &TopicPartition) -> Result<Broker> {
+        self.inner.broker(partition).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[test]
+fn a_partition_goes_on_although_more_came_while_its_source_was_slow_to_stop() {
+    simulate(async {
+        let fake = Fake::of(&[(7, Says::Schema)]);
+        let world = world(&fake);
+        fake.away(true);
+        let instance = world.start_behind("a", |source| Box::new(Slow::of(source)));
+        world.cluster.assign(&instance.source, &world.all());
+        for user in ["waits", "comes as well", "and again"] {
+            produce(&world, 0, 7, user);
+            world.pass(2).await;
+        }
+        fake.away(false);
+        // a stop that landed after the start would leave the partition still for ever
+        world.pass(60).await;
+        produce(&world, 0, 7, "later");
+        world.pass(10).await;
+        assert_eq!(fates(&world, 0).await, ["event"; 4]);
     });
 }
 

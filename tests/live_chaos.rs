@@ -9,7 +9,7 @@
 mod chaos;
 mod live;
 
-use chaos::{Broker, Gate};
+use chaos::{Broker, Gate, RULE};
 use live::{Live, Process, Published, Record, Site, publish, read_topic, unique};
 use rdkafka::{
     ClientConfig, TopicPartitionList,
@@ -31,15 +31,6 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 const RATE: u64 = 20_000;
 /// Milliseconds of event time between two records: windows of the rule end, and its findings are many.
 const STEP_MS: i64 = 5;
-/// The window is far below the replay horizon, which covers every restart.
-const RULE: &str = r#"
-rule("CHAOS-1", #{
-    name: "Five failures of one user", severity: HIGH, status: "stable", mode: "live",
-    attack: ["TA0006/T1110"], owner: "tests", runbook: "https://runbooks.example/CHAOS-1", falsepos: ["none"],
-    when: activity == LOGON & outcome == FAILURE, key: [user], window: "1m",
-    agg: #{ failures: count() }, at_least: #{ failures: 5 }, dedup: "10m",
-});
-"#;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().unwrap_or_else(|e| panic!("{name}: {e}")))

@@ -5,11 +5,14 @@
 //! with the packages of tests/independent/requirements.txt: `make test-live` sets it up.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should stop
 
+mod python;
+
 use authseal::{
     avro::put_bytes,
     note::{Signer, Verifiers},
     segment::{self, read},
 };
+use python::python;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -18,16 +21,6 @@ use std::{
 };
 
 const KEY: &str = include_str!("golden/seal.vkey");
-
-/// The Python to use. Without one the test says so; where CI is set that is a failure.
-fn python() -> Option<String> {
-    let python = std::env::var("AUTHSEAL_TEST_PYTHON").ok();
-    if python.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "AUTHSEAL_TEST_PYTHON must name a Python: run `make test`");
-        eprintln!("AUTHSEAL_TEST_PYTHON names no Python: run `make test`");
-    }
-    python
-}
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")

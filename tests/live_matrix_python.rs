@@ -5,6 +5,7 @@
 
 mod lab;
 mod matrix;
+mod python;
 
 use authseal::{
     audit::{self, Report, VerifyOptions},
@@ -24,6 +25,7 @@ use matrix::{
     case::{Auditor, Op},
     honest, rows, run,
 };
+use python::python;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -33,16 +35,6 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
-
-/// The Python to use. Without one the test says so; where CI is set that is a failure.
-fn python() -> Option<String> {
-    let python = std::env::var("AUTHSEAL_TEST_PYTHON").ok();
-    if python.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "AUTHSEAL_TEST_PYTHON must name a Python: run `make test`");
-        eprintln!("AUTHSEAL_TEST_PYTHON names no Python: run `make test`");
-    }
-    python
-}
 
 /// A verifier in Python that looks at one store after the other.
 struct Independent {

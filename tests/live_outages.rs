@@ -10,7 +10,7 @@ mod chaos;
 mod live;
 mod outages;
 
-use chaos::Gate;
+use chaos::{Gate, RULE};
 use live::{Live, Record, Site, read_topic, unique};
 use outages::{Seen, Topic, Watch, member, wait_until};
 use rdkafka::{
@@ -41,14 +41,6 @@ const STATE_MIB: u64 = 16;
 const REST_MIB: u64 = 150;
 /// Of so many records the first eight are failures of one user, and the last is no event.
 const ROUND: i64 = 500;
-const RULE: &str = r#"
-rule("OUTAGE-1", #{
-    name: "Five failures of one user", severity: HIGH, status: "stable", mode: "live",
-    attack: ["TA0006/T1110"], owner: "tests", runbook: "https://runbooks.example/OUTAGE-1", falsepos: ["none"],
-    when: activity == LOGON & outcome == FAILURE, key: [user], window: "1m",
-    agg: #{ failures: count() }, at_least: #{ failures: 5 }, dedup: "10m",
-});
-"#;
 
 /// The nth record. All event times lie in one bucket of the rule: each attacked user is one finding.
 fn record(n: i64, bucket: i64) -> Record {

@@ -3,12 +3,15 @@
 //! them. `make test-live` sets Python up.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should stop
 
+mod python;
+
 use authseal::{
     digest::Digest,
     note::{Signer, Verifiers},
     proof::{self, Proof},
 };
 use bytes::Bytes;
+use python::python;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -21,16 +24,6 @@ const PROOFS: [&str; 4] = ["event", "rejection", "gap", "hostile"];
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
-}
-
-/// The Python to use. Without one the test says so; where CI is set that is a failure.
-fn python() -> Option<String> {
-    let python = std::env::var("AUTHSEAL_TEST_PYTHON").ok();
-    if python.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "AUTHSEAL_TEST_PYTHON must name a Python: run `make test`");
-        eprintln!("AUTHSEAL_TEST_PYTHON names no Python: run `make test`");
-    }
-    python
 }
 
 fn key(name: &str) -> String {

@@ -26,10 +26,8 @@ pub(super) struct Args {
 /// everybody on the machine sees.
 pub(super) fn main(args: Args) -> Result<u8, Failure> {
     let text = keys::secret_text(&args.key_file)?;
-    let key = Key32::parse(&text).ok_or_else(|| {
-        let file = args.key_file.display();
-        Failure::usage(format!("{file} is neither 64 hexadecimal digits nor the base64 of 32 bytes"))
-    })?;
+    let wrong = || Failure::usage(format!("{} {}", args.key_file.display(), Key32::WRONG));
+    let key = Key32::parse(&text).ok_or_else(wrong)?;
     let pseudonyms = Pseudonyms::new(key.bytes());
     let mut identifiers = Zeroizing::new(String::new());
     std::io::stdin()

@@ -105,8 +105,7 @@ pub(super) fn correlate(
     };
     let place = check.origin("correlate.key_file").or_else(|| check.origin("correlate.key"));
     let Some(key) = Key32::parse(text.reveal()) else {
-        let message = "is neither 64 hexadecimal digits nor the base64 of 32 bytes";
-        check.wrong_at(place, "correlate.key_file", message);
+        check.wrong_at(place, "correlate.key_file", Key32::WRONG);
         return None;
     };
     if withhold == Some(&key) {

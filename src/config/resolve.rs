@@ -247,8 +247,7 @@ fn seal(settings: SealSettings, origin: Option<&str>, roles: Roles, check: &mut 
     let withhold_key = withhold.and_then(|text| {
         let key = Key32::parse(text.reveal());
         if key.is_none() {
-            let message = "is neither 64 hexadecimal digits nor the base64 of 32 bytes";
-            check.wrong_at(given(check, "seal.withhold_key"), "seal.withhold_key_file", message);
+            check.wrong_at(given(check, "seal.withhold_key"), "seal.withhold_key_file", Key32::WRONG);
         }
         key
     });

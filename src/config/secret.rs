@@ -34,6 +34,9 @@ pub const REDACTED: &str = "<redacted>";
 pub struct Key32(Zeroizing<[u8; 32]>);
 
 impl Key32 {
+    /// What is said of a text that is none, behind what it is called.
+    pub const WRONG: &str = "is neither 64 hexadecimal digits nor the base64 of 32 bytes";
+
     /// Reads 64 hexadecimal digits or the padded base64 of 32 bytes.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();

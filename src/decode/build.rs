@@ -30,6 +30,27 @@ pub const MAX_ATTRIBUTES: usize = 256;
 pub const MAX_KEY: usize = 256;
 /// The most entries of `privileges`, and of `quality`.
 pub const MAX_ITEMS: usize = 256;
+/// What can be wrong with a field, an attribute or the whole of a record: all that stands behind the colon in entries
+/// of `quality` that decoding makes. Figures count by these and by nothing that a producer may write.
+pub const WHYS: [&str; 17] = [
+    "ahead",
+    "ambiguous",
+    "duplicate",
+    "empty",
+    "impossible",
+    "invalid",
+    "name_too_long",
+    "not_utf8",
+    "port",
+    "reserved",
+    "surrogate",
+    "too_deep",
+    "too_long",
+    "too_many",
+    "unknown",
+    "unmapped",
+    "zone",
+];
 
 /// Where a value that is no field of the event comes from, and so whether it becomes an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -422,8 +443,9 @@ impl<'d> Builder<'d> {
         self.event.attributes.insert(key, shorten(text, MAX_RAW).as_ref());
     }
 
-    /// Says `<name>:<why>` in `quality`, once.
+    /// Says `<name>:<why>` in `quality`, once. `why` is one of [`WHYS`].
     pub fn note(&mut self, name: &'static str, why: &'static str) {
+        debug_assert!(WHYS.contains(&why), "{why} is not in WHYS, so nobody would count it");
         // some things are noted once for each of millions of items
         if self.noted.contains(&(name, why)) {
             return;

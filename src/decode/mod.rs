@@ -25,7 +25,7 @@ mod trace;
 mod wire;
 mod withhold;
 
-pub use build::{MAX_ATTRIBUTES, MAX_ITEMS, MAX_KEY, MAX_RAW, MAX_TEXT};
+pub use build::{MAX_ATTRIBUTES, MAX_ITEMS, MAX_KEY, MAX_RAW, MAX_TEXT, WHYS};
 pub use pseudonym::{PSEUDONYM_CLASSES, PSEUDONYM_PREFIX, Pseudonyms, key_id as pseudonym_key_id};
 
 use crate::{

@@ -13,7 +13,7 @@ use super::{
     subject::{Owned, OwnedWhat, Selector},
     updates,
 };
-use crate::event::{AuthEvent, Field, UserKind};
+use crate::event::{self, AuthEvent, Field, UserKind};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ const LONGEST_TEXT: usize = 512;
 /// Partitions named in `data_sources`.
 const MOST_SOURCES: usize = 64;
 /// OCSF's range of times, in milliseconds: 1973 to 5138.
-pub(super) const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_999;
+const TIMES: std::ops::RangeInclusive<i64> = 100_000_000_000..=99_999_999_999_999;
 
 /// All that an alert says.
 pub(super) struct Report<'a> {
@@ -123,35 +123,109 @@ pub(super) fn put(object: &mut Map<String, Value>, name: &str, value: Option<Val
     }
 }
 
+/// The nearest moment that OCSF accepts, in milliseconds.
+pub(super) fn nearest(millis: i64) -> i64 {
+    millis.clamp(*TIMES.start(), *TIMES.end())
+}
+
+/// How every alert begins, whatever it is about.
+pub(super) struct Head<'a> {
+    /// The id of the finding, and which telling of it this is.
+    pub uid: &'a str,
+    pub update: u8,
+    /// What alerts about the same have in common.
+    pub correlation: &'a str,
+    pub tenant: Option<&'a str>,
+    pub mode: &'static str,
+    /// Ids and captions.
+    pub activity: (i64, &'static str),
+    pub status: (i64, &'static str),
+    pub severity: Severity,
+    pub is_alert: bool,
+    /// Microseconds: the first and the last event.
+    pub times: Option<(i64, i64)>,
+    /// Wall clock, milliseconds that OCSF accepts.
+    pub now: i64,
+}
+
+impl Head<'_> {
+    /// The alert, to which the rest is added.
+    pub fn begin(&self) -> Map<String, Value> {
+        let ((activity_id, activity), (status_id, status)) = (self.activity, self.status);
+        let mut alert = Map::new();
+        for (name, value) in [
+            ("metadata", self.metadata()),
+            ("category_uid", json!(2)),
+            ("category_name", json!("Findings")),
+            ("class_uid", json!(2004)),
+            ("class_name", json!("Detection Finding")),
+            ("activity_id", json!(activity_id)),
+            ("activity_name", json!(activity)),
+            ("type_uid", json!(200_400 + activity_id)),
+            ("type_name", json!(format!("Detection Finding: {activity}"))),
+            ("severity_id", json!(self.severity.id())),
+            ("severity", json!(self.severity.caption())),
+            ("status_id", json!(status_id)),
+            ("status", json!(status)),
+            ("is_alert", json!(self.is_alert)),
+            ("time", json!(self.now)),
+        ] {
+            alert.insert(name.into(), value);
+        }
+        put(&mut alert, "start_time", self.times.and_then(|times| millis(times.0)).map(Value::from));
+        put(&mut alert, "end_time", self.times.and_then(|times| millis(times.1)).map(Value::from));
+        alert
+    }
+
+    fn metadata(&self) -> Value {
+        let mut metadata = Map::new();
+        metadata.insert("version".into(), json!("1.8.0"));
+        metadata.insert("uid".into(), json!(updates::uid(self.uid, self.update)));
+        metadata.insert("correlation_uid".into(), text(self.correlation));
+        let version = env!("CARGO_PKG_VERSION");
+        metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
+        put(&mut metadata, "tenant_uid", self.tenant.map(text));
+        metadata.insert("processed_time".into(), json!(self.now));
+        metadata.insert("labels".into(), json!([format!("mode:{}", self.mode)]));
+        Value::Object(metadata)
+    }
+}
+
+/// What to do: the runbook, or where it stands. None if there is none.
+pub(super) fn remediation(runbook: &str) -> Option<Value> {
+    if runbook.is_empty() {
+        return None;
+    }
+    Some(match is_url(runbook) {
+        true => json!({ "desc": "Follow the runbook", "references": [text(runbook)] }),
+        false => json!({ "desc": text(runbook) }),
+    })
+}
+
 fn alert(report: &Report<'_>) -> Value {
-    let now = report.now.clamp(*TIMES.start(), *TIMES.end());
+    let now = nearest(report.now);
     let title = text(report.title);
     let silenced = report.silence.is_some();
-    let (status_id, status) = if silenced { (3, "Suppressed") } else { (1, "New") };
-    let mut alert = Map::new();
-    alert.insert("metadata".into(), metadata(report, now));
-    let (activity_id, activity) = if report.update == 0 { (1, "Create") } else { (2, "Update") };
-    for (name, value) in [
-        ("category_uid", json!(2)),
-        ("category_name", json!("Findings")),
-        ("class_uid", json!(2004)),
-        ("class_name", json!("Detection Finding")),
-        ("activity_id", json!(activity_id)),
-        ("activity_name", json!(activity)),
-        ("type_uid", json!(200_400 + activity_id)),
-        ("type_name", json!(format!("Detection Finding: {activity}"))),
-        ("severity_id", json!(report.severity.id())),
-        ("severity", json!(report.severity.caption())),
-        ("status_id", json!(status_id)),
-        ("status", json!(status)),
-        ("is_alert", json!(report.rule.mode == Mode::Live && !silenced)),
-        ("time", json!(now)),
-    ] {
-        alert.insert(name.into(), value);
-    }
-    let times = report.evidence.times;
-    put(&mut alert, "start_time", times.and_then(|times| millis(times.0)).map(Value::from));
-    put(&mut alert, "end_time", times.and_then(|times| millis(times.1)).map(Value::from));
+    let key: Vec<&str> = report.key.iter().map(|(_, value)| clip(value, 64)).collect();
+    let subject = report.record.subject();
+    let tenant = match subject.get(&Selector::Field(Field::tenant)) {
+        event::Value::Text(tenant) => Some(tenant),
+        _ => None,
+    };
+    let head = Head {
+        uid: report.uid,
+        update: report.update,
+        correlation: &key.join("|"),
+        tenant,
+        mode: report.rule.mode.name(),
+        activity: if report.update == 0 { (1, "Create") } else { (2, "Update") },
+        status: if silenced { (3, "Suppressed") } else { (1, "New") },
+        severity: report.severity,
+        is_alert: report.rule.mode == Mode::Live && !silenced,
+        times: report.evidence.times,
+        now,
+    };
+    let mut alert = head.begin();
     alert.insert("count".into(), json!(report.evidence.count));
     alert.insert("message".into(), title.clone());
     alert.insert("finding_info".into(), finding_info(report, now, title));
@@ -164,28 +238,9 @@ fn alert(report: &Report<'_>) -> Value {
         let enrichments = enriched::enrichments(event);
         put(&mut alert, "enrichments", (!enrichments.is_empty()).then_some(Value::Array(enrichments)));
     }
-    put(&mut alert, "remediation", remediation(report.rule));
+    put(&mut alert, "remediation", remediation(&report.rule.runbook));
     alert.insert("unmapped".into(), json!({ "authseal": unmapped(report) }));
     Value::Object(alert)
-}
-
-fn metadata(report: &Report<'_>, now: i64) -> Value {
-    let mut metadata = Map::new();
-    metadata.insert("version".into(), json!("1.8.0"));
-    metadata.insert("uid".into(), json!(updates::uid(report.uid, report.update)));
-    let key: Vec<&str> = report.key.iter().map(|(_, value)| clip(value, 64)).collect();
-    metadata.insert("correlation_uid".into(), text(&key.join("|")));
-    let version = env!("CARGO_PKG_VERSION");
-    metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
-    let subject = report.record.subject();
-    let tenant = match subject.get(&Selector::Field(Field::tenant)) {
-        crate::event::Value::Text(tenant) => Some(text(tenant)),
-        _ => None,
-    };
-    put(&mut metadata, "tenant_uid", tenant);
-    metadata.insert("processed_time".into(), json!(now));
-    metadata.insert("labels".into(), json!([format!("mode:{}", report.rule.mode.name())]));
-    Value::Object(metadata)
 }
 
 fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
@@ -240,16 +295,6 @@ fn finding_info(report: &Report<'_>, now: i64, title: Value) -> Value {
 
 pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
-}
-
-fn remediation(rule: &RuleInfo) -> Option<Value> {
-    if rule.runbook.is_empty() {
-        return None;
-    }
-    Some(match is_url(&rule.runbook) {
-        true => json!({ "desc": "Follow the runbook", "references": [text(&rule.runbook)] }),
-        false => json!({ "desc": text(&rule.runbook) }),
-    })
 }
 
 /// The evidence, and the observables in it.

@@ -2,6 +2,7 @@
 //! of the configuration and of the schema, never what an event says.
 
 use crate::{
+    decode::WHYS,
     event::{Activity, AuthEvent, Field, Outcome as Ended},
     record::{Decoded, Outcome, RawRecord, TimestampType},
     telemetry::*,
@@ -21,23 +22,6 @@ const FIELDS: usize = Field::ALL.len();
 const SKEWS: [i64; 11] = [-86_400, -3600, -300, -60, -10, -1, 1, 10, 60, 300, 3600];
 /// Milliseconds. Records from before 2000 have no time: producers that give seconds, or nothing.
 const SANE: i64 = 946_684_800_000;
-/// What is wrong with a field, as decoding says it. What producers say themselves is not told.
-const WHYS: [&str; 14] = [
-    "invalid",
-    "empty",
-    "unknown",
-    "unmapped",
-    "too_long",
-    "too_many",
-    "too_deep",
-    "impossible",
-    "port",
-    "zone",
-    "duplicate",
-    "ahead",
-    "ambiguous",
-    "surrogate",
-];
 
 struct Source {
     name: String,
@@ -159,7 +143,7 @@ fn skew(raw: &RawRecord, event: &AuthEvent) -> Option<(usize, i64)> {
     (raw.timestamp >= SANE).then(|| (clock, event.time.millis().saturating_sub(raw.timestamp)))
 }
 
-/// Counts an entry of `quality` that decoding makes.
+/// Counts an entry of `quality` that decoding makes. What producers say themselves is not told.
 fn quality(topic: &str, source: &str, entry: &str) {
     let Some((name, why)) = entry.rsplit_once(':') else { return };
     let Some(why) = WHYS.iter().find(|known| **known == why) else { return };
@@ -180,6 +164,9 @@ mod tests {
     use crate::event::Micros;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
+    const TOLD: [&str; 4] = ["src_ip:invalid", "attributes:name_too_long", "attributes:reserved", "line:not_utf8"];
+    const UNTOLD: [&str; 2] = ["mine:odd", "user:mine"];
+
     #[test]
     fn what_is_understood_of_a_source_can_be_read_off() {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -193,7 +180,7 @@ mod tests {
                     source: source.into(),
                     activity: Activity::Logon,
                     user: user.then(|| "alice".into()),
-                    quality: vec!["src_ip:invalid".into(), "mine:odd".into(), "user:mine".into()],
+                    quality: TOLD.iter().chain(&UNTOLD).map(|entry| (*entry).into()).collect(),
                     ..AuthEvent::default()
                 };
                 let outcome = Outcome::Event(Box::new(event));
@@ -211,6 +198,9 @@ mod tests {
             r#"authseal_event_fields_total{topic="auth",source="okta",field="user"} 1"#,
             r#"authseal_event_fields_total{topic="auth",source="okta",field="time"} 2"#,
             r#"authseal_event_quality_total{topic="auth",source="okta",field="src_ip",why="invalid"} 2"#,
+            r#"authseal_event_quality_total{topic="auth",source="okta",field="attributes",why="name_too_long"} 2"#,
+            r#"authseal_event_quality_total{topic="auth",source="okta",field="attributes",why="reserved"} 2"#,
+            r#"authseal_event_quality_total{topic="auth",source="okta",field="line",why="not_utf8"} 2"#,
             r#"authseal_event_skew_seconds_bucket{topic="auth",source="okta",clock="broker",le="1"} 1"#,
             r#"authseal_event_skew_seconds_bucket{topic="auth",source="okta",clock="broker",le="60"} 1"#,
             r#"authseal_event_skew_seconds_bucket{topic="auth",source="okta",clock="broker",le="300"} 2"#,

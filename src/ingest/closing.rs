@@ -33,7 +33,6 @@ impl Engine {
         let mut commits = Vec::new();
         let unacknowledged: Vec<_> = self.lanes.values().map(|lane| self.unacknowledged(lane)).collect();
         for (lane, unacknowledged) in self.lanes.values_mut().zip(unacknowledged) {
-            let Some(metadata) = lane.note() else { continue };
             let sequence = lane.head.as_ref().map_or(0, |head| head.sequence);
             let deferred = self.detector.deferred(&lane.chain);
             let done = lane.done_to(unacknowledged, deferred);
@@ -44,6 +43,7 @@ impl Engine {
             {
                 continue;
             }
+            let Some(metadata) = lane.note() else { continue };
             lane.committed = Some(now);
             self.outbox.committed(&lane.partition, done);
             let commit = Commit { offset: done, metadata };

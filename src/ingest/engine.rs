@@ -416,11 +416,7 @@ impl Engine {
         lane.under_way = None;
         self.status.fail(&format!("partition:{partition}"), error.to_string());
         self.status.tell(&Notice::Stopped { partition, error: &error });
-        let (control, partition) = (self.control.clone(), partition.clone());
-        tokio::spawn(async move {
-            // if it cannot be stopped its records keep coming and are dropped: nothing is lost, they are not committed
-            let _ = control.stop(&partition).await;
-        });
+        self.hush(partition);
     }
 
     fn settled(&mut self, partition: &TopicPartition, outcome: Outcome) {

@@ -9,7 +9,7 @@ use super::{
     artifacts::InForce,
     engine::{Engine, LOOKUP_AGAIN},
     lane::{Lane, State},
-    options::Options,
+    options::{Options, Topic},
     schemas::{Desk, Sight},
     switching::Means,
 };
@@ -86,8 +86,9 @@ impl Fetching {
 fn more(desk: &Desk, options: &Options) -> Result<HashMap<String, Arc<Decoder>>, Error> {
     let mut decoders = HashMap::new();
     for (label, topic) in options.topics.labelled() {
-        // those of a pattern have one decoder
-        let mut new = desk.of_topics(|name| options.topics.label_of(name).as_ref() == Some(&label));
+        // those of a pattern have one decoder, and no other topic has that
+        let has_it = |of: &Topic| Arc::ptr_eq(&of.decoder, &topic.decoder);
+        let mut new = desk.of_topics(|name| options.topics.get(name).is_some_and(has_it));
         new.retain(|(id, _)| !topic.decoder.knows(*id));
         if !new.is_empty() {
             decoders.insert(label, Arc::new(topic.decoder.with_schemas(&new)?));
@@ -157,9 +158,8 @@ impl Engine {
         self.in_force = self.in_force.with_decode_of(&in_force);
         let decode: Option<Digest> = self.in_force.names.decode;
         for lane in self.lanes.values_mut() {
-            let label = self.options.topics.label_of(&lane.partition.topic);
-            if let Some(decoder) = label.and_then(|label| decoders.get(&label)) {
-                lane.topic.decoder = decoder.clone();
+            if let Some(topic) = self.options.topics.get(&lane.partition.topic) {
+                lane.topic.decoder = topic.decoder.clone();
             }
             lane.naming.decode(decode);
         }

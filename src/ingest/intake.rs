@@ -52,15 +52,23 @@ impl Engine {
             self.stop(&batch.partition, error.context(format!("partition {}", batch.partition)));
         }
         self.publish_findings();
-        let paused = |lane: &&mut Lane| matches!(lane.state, State::Held | State::Awaiting(_));
-        if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(paused) {
-            let (control, partition) = (self.control.clone(), batch.partition.clone());
-            lane.stopping = Some(tokio::spawn(async move {
-                // if it cannot be stopped its records keep coming and are dropped
-                let _ = control.stop(&partition).await;
-            }));
+        let paused = |lane: &Lane| matches!(lane.state, State::Held | State::Awaiting(_));
+        if self.lanes.get(&batch.partition).is_some_and(paused) {
+            self.hush(&batch.partition);
         }
         self.seal_if_due(&batch.partition);
+    }
+
+    /// Tells the source to deliver no more of a partition, unless it is just being told: what was on its way comes
+    /// still, and must not make more stops than the one that the next start waits for.
+    pub(super) fn hush(&mut self, partition: &TopicPartition) {
+        let is_told = |lane: &Lane| lane.stopping.as_ref().is_some_and(|stopping| !stopping.is_finished());
+        let Some(lane) = self.lanes.get_mut(partition).filter(|lane| !is_told(lane)) else { return };
+        let (control, partition) = (self.control.clone(), partition.clone());
+        lane.stopping = Some(tokio::spawn(async move {
+            // if it cannot be stopped its records keep coming and are dropped: nothing is lost, they are not committed
+            let _ = control.stop(&partition).await;
+        }));
     }
 
     pub(super) fn publish_findings(&mut self) {

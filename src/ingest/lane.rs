@@ -1,7 +1,7 @@
 //! One partition on its way: three cursors (seal, judge, dead letters) over one stream of records.
 
 use super::{
-    accuracy::{Accuracy, KnownSources},
+    accuracy::Accuracy,
     fetching::Awaited,
     last_sealed::{LastSealed, Met},
     naming::Naming,
@@ -107,7 +107,7 @@ pub struct Lane {
     /// What its events say.
     pub accuracy: Accuracy,
     /// When sources were heard: goes into its commits.
-    pub heard: Heard,
+    pub heard: Arc<Heard>,
     /// With what its records were judged.
     pub naming: Naming,
     /// Whether its records are sealed here. If not there is one cursor: nothing but judging.
@@ -128,11 +128,12 @@ impl Lane {
         topic: Topic,
         options: SealOptions,
         naming: Naming,
+        accuracy: Accuracy,
     ) -> Self {
         Self {
             meter: Meter::new(&partition),
-            accuracy: Accuracy::new(&partition.topic, KnownSources::default()),
-            heard: Heard::new(),
+            accuracy,
+            heard: Arc::default(),
             naming,
             seals: true,
             opened: false,
@@ -420,12 +421,12 @@ impl Lane {
     pub fn note(&self) -> Option<String> {
         match &self.head {
             Some(head) => {
-                let heard = self.heard.clone();
+                let heard = Heard::clone(&self.heard);
                 Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time, self.lasts[2]) }.encode())
             }
             None if self.seals || !self.opened => None,
             None => {
-                let (judged, record_time, heard) = (self.judge_next, self.record_time, self.heard.clone());
+                let (judged, record_time, heard) = (self.judge_next, self.record_time, Heard::clone(&self.heard));
                 Some(plan::JudgeNote { judged, record_time, heard }.encode())
             }
         }

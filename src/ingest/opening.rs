@@ -45,6 +45,8 @@ impl Engine {
             let error = Error::bug(format!("partition {partition} was assigned, but its topic is not configured"));
             return self.status.fail("source", error.to_string());
         };
+        // opened anew, it must not begin before the stop of its former life has landed
+        let stopping = self.lanes.get_mut(&partition).and_then(|lane| lane.stopping.take());
         self.revoked(&partition);
         self.generation += 1;
         let chain = ChainId {
@@ -73,9 +75,11 @@ impl Engine {
         };
         let (generation, tell) = (self.generation, self.tell.clone());
         let naming = Naming::new(self.in_force.names);
-        let mut lane = Lane::new(partition.clone(), generation, chain, topic, self.options.seal.clone(), naming);
+        let accuracy = Accuracy::new(&partition.topic, self.options.live.known_sources.clone());
+        let seal = self.options.seal.clone();
+        let mut lane = Lane::new(partition.clone(), generation, chain, topic, seal, naming, accuracy);
         lane.seals = lookup.seals;
-        lane.accuracy = Accuracy::new(&partition.topic, self.options.live.known_sources.clone());
+        lane.stopping = stopping;
         if let Some(committed) = &lookup.committed {
             self.detector.restore_heard(&heard_in(&committed.metadata));
         }

@@ -11,7 +11,10 @@ use crate::{
 };
 use metrics::{counter, gauge};
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The part of readiness that warns.
 const PART: &str = "sources:coverage";
@@ -106,8 +109,8 @@ impl Engine {
         if self.options.live.sources.expected.is_empty() {
             return;
         }
-        let heard = self.detector.heard();
-        self.lanes.values_mut().for_each(|lane| lane.heard.clone_from(&heard));
+        let heard = Arc::new(self.detector.heard());
+        self.lanes.values_mut().for_each(|lane| lane.heard = heard.clone());
     }
 }
 

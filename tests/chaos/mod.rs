@@ -16,6 +16,16 @@ use std::{
     time::Duration,
 };
 
+/// The one rule of a site that meets faults. Its window is far below the replay horizon, which covers every restart.
+pub const RULE: &str = r#"
+rule("FAULT-1", #{
+    name: "Five failures of one user", severity: HIGH, status: "stable", mode: "live",
+    attack: ["TA0006/T1110"], owner: "tests", runbook: "https://runbooks.example/FAULT-1", falsepos: ["none"],
+    when: activity == LOGON & outcome == FAILURE, key: [user], window: "1m",
+    agg: #{ failures: count() }, at_least: #{ failures: 5 }, dedup: "10m",
+});
+"#;
+
 /// A port that nobody listens on, with the next one free as well; below the range that the system gives to clients.
 pub fn free_ports() -> u16 {
     let mut random = [0; 2];

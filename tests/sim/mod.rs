@@ -22,7 +22,10 @@ use authseal::{
     retention::LockMode,
     segment::{self, Codec},
     signing::Sign,
-    source::scripted::{Cluster, ScriptedSource},
+    source::{
+        Source,
+        scripted::{Cluster, ScriptedSource},
+    },
     store::{Store, memory::MemoryStore},
 };
 use std::{
@@ -224,9 +227,14 @@ impl World {
 
     /// Starts a process. Nothing is assigned to it yet.
     pub fn start(&self, name: &str) -> Instance {
+        self.start_behind(name, |source| Box::new(source))
+    }
+
+    /// The same with something between it and the cluster.
+    pub fn start_behind(&self, name: &str, between: impl FnOnce(ScriptedSource) -> Box<dyn Source>) -> Instance {
         let source = self.cluster.join();
         let parts = Parts {
-            source: Box::new(source.clone()),
+            source: between(source.clone()),
             store: Arc::new(self.store.clone()),
             publisher: Arc::new(self.publisher.clone()),
             signer: self.signs.clone().unwrap_or_else(|| self.signer.clone()),

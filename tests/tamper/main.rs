@@ -8,6 +8,8 @@ mod independent;
 mod lab;
 mod log;
 mod places;
+#[path = "../python/mod.rs"]
+mod python;
 mod random;
 mod signed;
 
@@ -16,6 +18,7 @@ use authseal::{
     store::Store,
 };
 use lab::*;
+use python::python;
 
 /// `code place`: a record as its position, else chain#sequence(s) of a segment, a chain, or a key.
 fn told(finding: &Finding) -> String {
@@ -44,16 +47,6 @@ async fn check(name: &str, tamper: impl FnOnce(&Lab), exit: u8, expected: &[&str
     let report = lab.verify().await;
     expect(name, &report, exit, expected);
     independent::agrees(name, lab.root(), &signer(ORIGIN, 1).verifier_key(), &report);
-}
-
-/// The Python of the second verifier. Without one the tests say so; where CI is set that is a failure.
-fn python() -> Option<String> {
-    let python = std::env::var("AUTHSEAL_TEST_PYTHON").ok();
-    if python.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "AUTHSEAL_TEST_PYTHON must name a Python: run `make test`");
-        eprintln!("AUTHSEAL_TEST_PYTHON names no Python: run `make test`");
-    }
-    python
 }
 
 fn expect(name: &str, report: &Report, exit: u8, expected: &[&str]) {

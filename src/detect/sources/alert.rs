@@ -2,9 +2,8 @@
 
 use super::super::{
     Finding,
-    ocsf::{self, is_url, millis, put, text},
+    ocsf::{Head, is_url, millis, nearest, put, remediation, text},
     severity::Severity,
-    updates,
 };
 use crate::{digest::Digest, position::Position};
 use serde_json::{Map, Value, json};
@@ -96,31 +95,22 @@ impl Report<'_> {
 
     fn ocsf(&self) -> Value {
         let rule = self.rule;
-        let now = self.now.clamp(*ocsf::TIMES.start(), *ocsf::TIMES.end());
-        let (activity_id, activity) = if self.is_over { (3, "Close") } else { (1, "Create") };
-        let (status_id, status) = if self.is_over { (4, "Resolved") } else { (1, "New") };
-        let mut alert = Map::new();
-        for (name, value) in [
-            ("metadata", self.metadata(now)),
-            ("category_uid", json!(2)),
-            ("category_name", json!("Findings")),
-            ("class_uid", json!(2004)),
-            ("class_name", json!("Detection Finding")),
-            ("activity_id", json!(activity_id)),
-            ("activity_name", json!(activity)),
-            ("type_uid", json!(200_400 + activity_id)),
-            ("type_name", json!(format!("Detection Finding: {activity}"))),
-            ("severity_id", json!(rule.severity.id())),
-            ("severity", json!(rule.severity.caption())),
-            ("status_id", json!(status_id)),
-            ("status", json!(status)),
-            ("is_alert", json!(!self.is_over)),
-            ("time", json!(now)),
-        ] {
-            alert.insert(name.into(), value);
-        }
-        put(&mut alert, "start_time", millis(self.times.0).map(Value::from));
-        put(&mut alert, "end_time", millis(self.times.1).map(Value::from));
+        let now = nearest(self.now);
+        let correlation: Vec<&str> = self.key.iter().map(|(_, value)| value.as_str()).collect();
+        let head = Head {
+            uid: &self.uid,
+            update: u8::from(self.is_over),
+            correlation: &correlation.join("|"),
+            tenant: self.tenant,
+            mode: "live",
+            activity: if self.is_over { (3, "Close") } else { (1, "Create") },
+            status: if self.is_over { (4, "Resolved") } else { (1, "New") },
+            severity: rule.severity,
+            is_alert: !self.is_over,
+            times: Some(self.times),
+            now,
+        };
+        let mut alert = head.begin();
         alert.insert("message".into(), text(&self.title));
         alert.insert("finding_info".into(), self.info(now));
         let mut evidence = Map::new();
@@ -133,11 +123,7 @@ impl Report<'_> {
         evidence.insert("data".into(), data);
         alert.insert("evidences".into(), json!([evidence]));
         let runbook = if self.runbook.is_empty() { rule.runbook } else { self.runbook };
-        let remediation = match is_url(runbook) {
-            true => json!({ "desc": "Follow the runbook", "references": [text(runbook)] }),
-            false => json!({ "desc": text(runbook) }),
-        };
-        alert.insert("remediation".into(), remediation);
+        put(&mut alert, "remediation", remediation(runbook));
         let key: Map<String, Value> = self.key.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let own = json!({
             "rule": {
@@ -149,20 +135,6 @@ impl Report<'_> {
         });
         alert.insert("unmapped".into(), json!({ "authseal": own }));
         Value::Object(alert)
-    }
-
-    fn metadata(&self, now: i64) -> Value {
-        let correlation: Vec<&str> = self.key.iter().map(|(_, value)| value.as_str()).collect();
-        let mut metadata = Map::new();
-        metadata.insert("version".into(), json!("1.8.0"));
-        metadata.insert("uid".into(), json!(updates::uid(&self.uid, u8::from(self.is_over))));
-        metadata.insert("correlation_uid".into(), text(&correlation.join("|")));
-        let version = env!("CARGO_PKG_VERSION");
-        metadata.insert("product".into(), json!({ "name": "authseal", "vendor_name": "authseal", "version": version }));
-        put(&mut metadata, "tenant_uid", self.tenant.map(text));
-        metadata.insert("processed_time".into(), json!(now));
-        metadata.insert("labels".into(), json!(["mode:live"]));
-        Value::Object(metadata)
     }
 
     fn info(&self, now: i64) -> Value {

@@ -60,8 +60,6 @@ pub struct NumberCounts {
 struct Topic {
     name: String,
     by: Vec<Selector>,
-    /// Whether all of each numbering is read here.
-    whole: bool,
     /// By when it happened what is behind the first gap.
     due: BTreeSet<(i64, u32)>,
     counts: NumberCounts,
@@ -142,7 +140,6 @@ impl Holes {
         self.topics.push(Topic {
             name: name.into(),
             by: by.iter().map(selector).collect(),
-            whole: self.whole.contains(name),
             due: BTreeSet::new(),
             counts: NumberCounts::default(),
         });
@@ -159,13 +156,11 @@ impl Holes {
 
     /// Of these topics all of each numbering is read here, and of others not. What would be told of those is given up.
     pub fn read_wholly(&mut self, whole: &BTreeSet<String>) {
-        self.whole.clone_from(whole);
-        for at in 0..self.topics.len() {
-            let is = whole.contains(&self.topics[at].name);
-            if self.topics[at].whole && !is {
+        let before = std::mem::replace(&mut self.whole, whole.clone());
+        for name in before.difference(whole) {
+            if let Some(at) = self.topics.iter().position(|topic| topic.name == *name) {
                 self.drop_if(|numbering| numbering.topic == at);
             }
-            self.topics[at].whole = is;
         }
     }
 
@@ -203,7 +198,7 @@ impl Holes {
     pub fn event(&mut self, event: &AuthEvent, input: &Input<'_>, chain: u32, late: bool) {
         let Some(number) = event.source_seq else { return };
         let Some(topic) = self.topic(&input.chain.topic) else { return };
-        if !self.topics[topic].whole {
+        if !self.whole.contains(&input.chain.topic) {
             self.topics[topic].counts.unjudged += 1;
             return;
         }

@@ -129,6 +129,25 @@ fn a_hole_is_told_once_when_nothing_can_fill_it_any_more() {
 }
 
 #[test]
+fn an_alert_about_a_source_has_the_parts_of_any_alert_in_their_order() {
+    let mut bench = Bench::numbers(1);
+    bench.number(0, "a", 1, 0);
+    bench.number(0, "a", 3, 10);
+    bench.end(LATENESS + 71);
+    let told = alert(&bench.found[0]);
+    let names = |value: &serde_json::Value| {
+        let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        names.join(" ")
+    };
+    let head = "metadata category_uid category_name class_uid class_name activity_id activity_name type_uid type_name \
+                severity_id severity status_id status is_alert time start_time end_time";
+    assert_eq!(names(&told), format!("{head} message finding_info evidences remediation unmapped"));
+    let metadata = "version uid correlation_uid product processed_time labels";
+    assert_eq!(names(&told["metadata"]), metadata);
+    assert_eq!(told["metadata"]["labels"][0], "mode:live");
+}
+
+#[test]
 fn producers_with_a_numbering_each_are_told_apart_and_may_begin_anew() {
     let mut bench = Bench::numbers(1);
     for n in 0..50 {

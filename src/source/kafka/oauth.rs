@@ -5,12 +5,11 @@
 //! have an HTTP client already, the one that speaks to S3, and hand librdkafka the finished token.
 
 use super::properties::Properties;
-use crate::error::{self, Error, Kind, Result};
-use aws_smithy_http_client::{
-    Connector,
-    proxy::ProxyConfig,
-    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+use crate::{
+    error::{self, Error, Kind, Result},
+    remote,
 };
+use aws_smithy_http_client::tls::TlsContext;
 use aws_smithy_runtime_api::client::{http::HttpConnector as _, orchestrator::HttpRequest};
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use base64::{
@@ -115,15 +114,12 @@ impl ClientCredentials {
         scope: Option<&str>,
         authorities: Option<&[u8]>,
     ) -> Result<Self> {
-        let store = TrustStore::default();
-        let store = authorities.map(|pem| TrustStore::default().with_pem_certificate(pem)).unwrap_or(store);
-        let tls = TlsContext::builder().with_trust_store(store).build();
         Ok(Self(Settings {
             endpoint: endpoint.to_owned(),
             client: client.to_owned(),
             secret: Zeroizing::new(secret.to_owned()),
             scope: scope.map(str::to_owned),
-            tls: tls.map_err(|e| Error::config("the trusted certificates cannot be used").caused_by(e))?,
+            tls: remote::trusting(authorities)?,
         }))
     }
 
@@ -174,17 +170,13 @@ fn endpoint(url: &str) -> Result<String> {
 
 /// The authorities that the provider's certificate may come from: the system's, and one of the user's.
 fn trust(authority: Option<&str>) -> Result<TlsContext> {
-    let mut store = TrustStore::default();
-    if let Some(path) = authority {
-        let pem = std::fs::read(path)
-            .map_err(|e| Error::config(format!("the Kafka property {AUTHORITY}: reading {path}")).caused_by(e))?;
-        if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(Error::config(format!("the Kafka property {AUTHORITY}: {path} holds no PEM certificate")));
-        }
-        store = store.with_pem_certificate(pem);
+    let Some(path) = authority else { return remote::trusting(None) };
+    let wrong = |what: String| Error::config(format!("the Kafka property {AUTHORITY}: {what}"));
+    let pem = std::fs::read(path).map_err(|e| wrong(format!("reading {path}")).caused_by(e))?;
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(wrong(format!("{path} holds no PEM certificate")));
     }
-    let built = TlsContext::builder().with_trust_store(store).build();
-    built.map_err(|e| Error::config(format!("the Kafka property {AUTHORITY} is not accepted")).caused_by(e))
+    remote::trusting(Some(&pem)).map_err(|e| e.context(format!("the Kafka property {AUTHORITY}")))
 }
 
 /// A token as the provider gave it.
@@ -345,12 +337,10 @@ async fn fetch(settings: &Settings) -> Result<Token> {
     headers.insert("content-type", "application/x-www-form-urlencoded");
     headers.insert("content-length", body.len().to_string());
     headers.insert("accept", "application/json");
-    let connector = Connector::builder()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(settings.tls.clone())
-        .proxy_config(ProxyConfig::from_env())
-        .build();
-    let answer = connector.call(request).await.map_err(|e| place(Error::retry(plain(&error::causes(&e)))))?;
+    let answer = remote::connector(settings.tls.clone())
+        .call(request)
+        .await
+        .map_err(|e| place(Error::retry(plain(&error::causes(&e)))))?;
     let status = answer.status().as_u16();
     let body = ByteStream::new(answer.into_body()).collect().await;
     let body = body.map_err(|e| place(Error::retry(plain(&error::causes(&e)))))?.into_bytes();
