@@ -43,7 +43,7 @@ impl Engine {
             {
                 continue;
             }
-            let Some(metadata) = lane.note() else { continue };
+            let Some(metadata) = lane.note(done) else { continue };
             lane.committed = Some(now);
             self.outbox.committed(&lane.partition, done);
             let commit = Commit { offset: done, metadata };

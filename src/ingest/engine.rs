@@ -280,7 +280,8 @@ impl Engine {
             SourceEvent::Topics { found, gone } => self.topics_changed(&found, &gone),
             SourceEvent::Committed(kept) => {
                 for (partition, offset) in kept {
-                    if let Some(lane) = self.lanes.get(&partition) {
+                    if let Some(lane) = self.lanes.get_mut(&partition) {
+                        lane.kept(offset);
                         self.detector.committed(&lane.chain, offset);
                     }
                 }

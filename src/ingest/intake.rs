@@ -159,7 +159,7 @@ impl Engine {
     /// The assignment that a lane would get if all that is done were committed and it were assigned anew.
     pub(super) fn again(&self, lane: &Lane) -> Assigned {
         let offset = lane.done_to(self.unacknowledged(lane), self.detector.deferred(&lane.chain));
-        let committed = lane.note().map(|metadata| Commit { offset, metadata });
+        let committed = lane.note(offset).map(|metadata| Commit { offset, metadata });
         // without a head nothing was done yet
         Assigned { partition: lane.partition.clone(), committed: committed.or_else(|| lane.found_committed.clone()) }
     }
@@ -207,7 +207,7 @@ fn take(
         return Ok(false);
     }
     let decoded = lane.topic.decoder.decode_with(&lane.chain, record, how.refusal);
-    lane.record_time = Some(record.timestamp);
+    lane.read(record);
     if offset >= lane.judge_next {
         if lane.judges() {
             let outcome = &decoded.outcome;

@@ -7,6 +7,7 @@ use super::{
     naming::Naming,
     options::{SealOptions, Topic},
     plan,
+    record_times::RecordTimes,
     report::Meter,
     tail::Tail,
 };
@@ -96,6 +97,8 @@ pub struct Lane {
     pub end: Option<i64>,
     /// Timestamp of the last record read.
     pub record_time: Option<i64>,
+    /// When the records that are not done were written.
+    record_times: RecordTimes,
     /// What the group had committed when the partition was assigned.
     pub found_committed: Option<Commit>,
     /// What was committed last.
@@ -163,6 +166,7 @@ impl Lane {
             held_back: None,
             end: None,
             record_time: None,
+            record_times: RecordTimes::default(),
             found_committed: None,
             committed: None,
             sealed_at: Instant::now(),
@@ -184,6 +188,11 @@ impl Lane {
         self.publish_from = start.publish_from;
         self.opened = true;
         self.judge_next = read_from;
+        // until something was read nobody knows better
+        let found = self.found_committed.as_ref().and_then(|found| Some((found.offset, plan::noted_time(found)?)));
+        if let Some((offset, time)) = found {
+            self.record_times.note(offset, time);
+        }
         if !self.seals {
             return Ok(());
         }
@@ -417,18 +426,27 @@ impl Lane {
         cursors.chain(held).min().unwrap_or(0)
     }
 
-    /// What a commit says of the place that was reached; `None` while nothing can be said.
-    pub fn note(&self) -> Option<String> {
+    /// A record was read.
+    pub fn read(&mut self, record: &RawRecord) {
+        self.record_time = Some(record.timestamp);
+        self.record_times.note(record.offset, record.timestamp);
+    }
+
+    /// The group keeps this place: nobody begins before it.
+    pub fn kept(&mut self, offset: i64) {
+        self.record_times.forget_before(offset);
+    }
+
+    /// What a commit of `offset` says of the place that was reached; `None` while nothing can be said.
+    pub fn note(&self, offset: i64) -> Option<String> {
+        let (record_time, heard) = (self.record_times.at(offset), || Heard::clone(&self.heard));
         match &self.head {
             Some(head) => {
-                let heard = Heard::clone(&self.heard);
-                Some(plan::CommitNote { heard, ..plan::CommitNote::of(head, self.record_time, self.lasts[2]) }.encode())
+                let note = plan::CommitNote::of(head, record_time, self.lasts[2]);
+                Some(plan::CommitNote { heard: heard(), ..note }.encode())
             }
             None if self.seals || !self.opened => None,
-            None => {
-                let (judged, record_time, heard) = (self.judge_next, self.record_time, Heard::clone(&self.heard));
-                Some(plan::JudgeNote { judged, record_time, heard }.encode())
-            }
+            None => Some(plan::JudgeNote { judged: self.judge_next, record_time, heard: heard() }.encode()),
         }
     }
 

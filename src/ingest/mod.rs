@@ -19,6 +19,7 @@ mod opening;
 pub mod options;
 mod outbox;
 pub mod plan;
+mod record_times;
 mod report;
 pub mod reset;
 mod rule_figures;

@@ -23,7 +23,8 @@ pub struct CommitNote {
     pub sequence: u64,
     /// Hash of that head's manifest.
     pub hash: Digest,
-    /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
+    /// Timestamp of the record at the committed offset, or of one before it, milliseconds: from where the rules' state
+    /// is rebuilt.
     #[serde(default)]
     pub record_time: Option<i64>,
     /// When sources were heard that the inventory expects.
@@ -35,7 +36,7 @@ pub struct CommitNote {
 }
 
 impl CommitNote {
-    /// The note of a head, of the last record read, and of the last one sealed.
+    /// The note of a head, of the time of the place that is committed, and of the last record sealed.
     pub fn of(head: &Head, record_time: Option<i64>, last: Option<(i64, i64)>) -> Self {
         let (incarnation, sequence, hash) = (head.chain.incarnation, head.sequence, head.hash);
         Self { incarnation, sequence, hash, record_time, heard: Heard::new(), last }
@@ -59,7 +60,8 @@ impl CommitNote {
 pub struct JudgeNote {
     /// The next offset to judge.
     pub judged: i64,
-    /// Timestamp of the last record read, milliseconds: from where the rules' state is rebuilt.
+    /// Timestamp of the record at the committed offset, or of one before it, milliseconds: from where the rules' state
+    /// is rebuilt.
     pub record_time: Option<i64>,
     /// When sources were heard that the inventory expects.
     #[serde(default, skip_serializing_if = "Heard::is_empty")]
@@ -201,7 +203,7 @@ pub fn check_same_topic(head: &Head, broker: &Broker) -> Result<()> {
     changed("another topic under the same name", &head.broker.topic_id, &broker.topic_id)
 }
 
-/// The time (milliseconds) of the newest record that was worked on: the state of the rules reaches back from there.
+/// The time (milliseconds) of the record where work begins, or of one before it: the state of the rules reaches back from there.
 /// A record from the future must not make it reach back to nothing.
 pub fn newest_record(head: Option<&Head>, committed: Option<&Commit>) -> Option<i64> {
     const AHEAD: i64 = 86_400_000;
@@ -210,6 +212,14 @@ pub fn newest_record(head: Option<&Head>, committed: Option<&Commit>) -> Option<
     // a heartbeat has no records: then the commit knows, or else the clock of the sealer
     let told = note.and_then(|n| n.record_time).or(head.times.last_record);
     Some(told.filter(|time| *time <= head.times.sealed.saturating_add(AHEAD)).unwrap_or(head.times.sealed))
+}
+
+/// The time (milliseconds) that a commit of ours names.
+pub fn noted_time(committed: &Commit) -> Option<i64> {
+    match CommitNote::decode(&committed.metadata) {
+        Some(note) => note.record_time,
+        None => JudgeNote::decode(&committed.metadata)?.record_time,
+    }
 }
 
 /// What to make of other bytes at the key where we wanted to put our next segment.
