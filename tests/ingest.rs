@@ -530,24 +530,6 @@ mod durable {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_is_found_after_a_restart_though_nothing_is_delivered_at_the_end_of_the_log() {
-        let rules = sim::durable_rules(&[sim::DURABLE_BASELINE]);
-        let world = World { gaps_expected: true, rules, ..World::durable(3, MemoryStateLog::new()) };
-        world.produce_failure(0, "somebody", 1);
-        world.cluster.hole(&world.partition(0), 3);
-        for name in ["one", "two"] {
-            let process = world.start(name);
-            world.cluster.assign(&process.source, &world.all());
-            world.pass(if name == "one" { 60 } else { 600 }).await;
-            assert_eq!(world.sealed_to(0).await, 4, "{name}");
-            process.task.abort();
-            let _ = process.task.await;
-        }
-        assert_eq!(world.uids(Stream::Alerts).len(), 1, "first seen");
-        assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, 4);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn nothing_is_judged_before_the_log_was_read_and_a_shutdown_leaves_all_in_it() {
         let log = MemoryStateLog::new();
         let world = World::durable(2, log.clone());

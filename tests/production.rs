@@ -11,10 +11,10 @@ use authseal::{
     digest::Digest,
     ingest::{Live, Roles},
     layout,
-    publish::{Stream, memory::MemoryPublisher},
+    publish::{Stream, memory::MemoryPublisher, state::memory::MemoryStateLog},
     store::memory::{Call, Failure, Fault, MemoryStore, Seeded, Verb},
 };
-use sim::{PARTITIONS, Random, World, rules, settle};
+use sim::{DURABLE_BASELINE, PARTITIONS, Random, World, durable_rules, rules, settle};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -357,4 +357,39 @@ async fn who_only_judges_stops_at_a_topic_that_was_cut_off_and_goes_over_what_ex
     assert!(error.contains("source_truncated") && error.contains("delete the offsets"), "{error}");
     assert_eq!(world.cluster.committed(&world.partition(1)).unwrap().offset, world.end(1));
     two.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_does_so_for_the_records_of_an_open_transaction_too() {
+    let rules = durable_rules(&[DURABLE_BASELINE]);
+    let world = World { gaps_expected: true, rules, ..World::durable(4, MemoryStateLog::new()) };
+    let process = world.start("one");
+    world.cluster.assign(&process.source, &world.all());
+    world.produce_failure(0, "somebody", 1);
+    world.cluster.transaction(&world.partition(0), Some(1));
+    world.produce_failure(0, "somebody", 100);
+    world.pass(560).await;
+    assert_eq!(world.uids(Stream::Alerts).len(), 0, "nobody knows what it holds");
+    world.cluster.transaction(&world.partition(0), None);
+    world.pass(600).await;
+    assert_eq!(world.uids(Stream::Alerts).len(), 1, "the second came first");
+    process.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_found_after_a_restart_though_nothing_is_delivered_at_the_end_of_the_log() {
+    let rules = durable_rules(&[DURABLE_BASELINE]);
+    let world = World { gaps_expected: true, rules, ..World::durable(3, MemoryStateLog::new()) };
+    world.produce_failure(0, "somebody", 1);
+    world.cluster.hole(&world.partition(0), 3);
+    for name in ["one", "two"] {
+        let process = world.start(name);
+        world.cluster.assign(&process.source, &world.all());
+        world.pass(if name == "one" { 60 } else { 600 }).await;
+        assert_eq!(world.sealed_to(0).await, 4, "{name}");
+        process.task.abort();
+        let _ = process.task.await;
+    }
+    assert_eq!(world.uids(Stream::Alerts).len(), 1, "first seen");
+    assert_eq!(world.cluster.committed(&world.partition(0)).unwrap().offset, 4);
 }

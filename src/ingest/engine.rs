@@ -335,7 +335,7 @@ impl Engine {
                 let opened = lane.open(chain, &mut place.tail, &place.start, place.read_from, &place.broker);
                 let broker = std::mem::take(&mut place.broker);
                 self.known.heard(&partition, &broker);
-                lane.heard(broker);
+                lane.heard(broker, (self.clock)());
                 match opened {
                     Ok(()) => {
                         self.detector.watch(&lane.chain, (self.clock)());
@@ -363,10 +363,10 @@ impl Engine {
             }
             Told::Started { result: Err(error), .. } => self.stop(&partition, error),
             Told::Sealed { broker, outcome, .. } => {
-                lane.heard(broker);
+                lane.heard(broker, (self.clock)());
                 self.settled(&partition, outcome);
             }
-            Told::Broker { broker, .. } => lane.heard(broker),
+            Told::Broker { broker, .. } => lane.heard(broker, (self.clock)()),
             Told::State { state, .. } => self.state_came(&partition, state),
         }
     }

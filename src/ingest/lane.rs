@@ -29,6 +29,8 @@ use tokio::{
 
 /// Log starts remembered, one for each time the broker was asked: an hour's worth.
 const STARTS: usize = 240;
+/// What the broker said holds for so long, milliseconds of wall clock: it is asked four times as often.
+const ANSWER_HOLDS: i64 = 60_000;
 
 /// What a lane is doing.
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub struct Lane {
     starts: VecDeque<(Instant, i64)>,
     /// The last stable offset behind which the broker has records, and since when it has stood there.
     held_back: Option<(i64, Instant)>,
+    /// When the broker last said where its log ends, milliseconds of wall clock.
+    answered: Option<i64>,
     /// The last stable offset, when everything up to it was delivered.
     pub end: Option<i64>,
     /// Timestamp of the last record read.
@@ -164,6 +168,7 @@ impl Lane {
             broker: Broker::default(),
             starts: VecDeque::new(),
             held_back: None,
+            answered: None,
             end: None,
             record_time: None,
             record_times: RecordTimes::default(),
@@ -450,8 +455,19 @@ impl Lane {
         }
     }
 
-    /// Takes down what the broker says.
-    pub fn heard(&mut self, broker: Broker) {
+    /// Whether nothing more can be on its way: the broker has said so, not long ago. Records behind an open transaction
+    /// come when it ends, and are as old as it is. After a leap of the clock (a machine that was suspended) nobody knows
+    /// what has come meanwhile before the broker was asked.
+    pub fn is_idle(&self, now: i64) -> bool {
+        self.held_back.is_none()
+            && self.answered.is_some_and(|at| (at..=at.saturating_add(ANSWER_HOLDS)).contains(&now))
+    }
+
+    /// Takes down what the broker says, at this time of the wall clock.
+    pub fn heard(&mut self, broker: Broker, now: i64) {
+        if broker.high_watermark.is_some() {
+            self.answered = Some(now);
+        }
         if let Some(log_start) = broker.log_start {
             if self.starts.len() == STARTS {
                 self.starts.pop_front();
