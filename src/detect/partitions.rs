@@ -47,8 +47,13 @@ struct Partition {
 }
 
 impl Partition {
-    /// A record is judged when events have come to `low`. Whether it is the first that is not committed.
+    /// A record is judged when events have come to `low`. Whether what is asked for goes back.
     fn pass(&mut self, offset: i64, low: i64) -> bool {
+        if self.places.back().is_some_and(|(_, last)| low < *last) {
+            // a partition has come that is behind: what is judged again is judged beside it
+            self.places.iter_mut().for_each(|(_, known)| *known = low.min(*known));
+            return true;
+        }
         if self.places.back().is_some_and(|(_, last)| low.saturating_sub(*last) < PLACES_APART) {
             return false;
         }
@@ -88,7 +93,8 @@ pub(super) struct Partitions {
     pub epoch: u32,
     /// Microseconds. Every partition has come at least here: judgements that wait until then can be made.
     pub low: i64,
-    /// Microseconds. Events have come at least here: what is older by more than the lateness will not come.
+    /// Microseconds. Events have come at least here: what is older by more than the lateness will not come. It goes back
+    /// when a partition comes, for that may have a backlog of weeks.
     pub low_events: i64,
     /// Microseconds. Records that are not committed may be judged again as of here; `i64::MAX` without any.
     pub uncommitted: i64,
@@ -158,6 +164,7 @@ impl Partitions {
         let at = self.all.len() as u32; // assignments of one process: far below 2^32
         self.by_id.insert(id.clone(), at);
         self.live.push(at);
+        (self.low_events, self.holders) = (i64::MIN, [u32::MAX; 2]);
         self.all.push(Some(Box::new(Partition {
             id: id.clone(),
             mark: Watermark::default(),
@@ -400,7 +407,7 @@ impl Partitions {
         self.refresh();
     }
 
-    /// Computes anew how far all have come. Neither mark ever moves back.
+    /// Computes anew how far all have come. Neither mark moves back for those that are known.
     fn refresh(&mut self) {
         let patience = (self.lateness / 1000).max(PATIENCE);
         let (mut low, mut low_events) = ((i64::MAX, u32::MAX), (i64::MAX, u32::MAX));

@@ -73,6 +73,23 @@ fn late_events_are_counted_and_not_judged() {
 }
 
 #[test]
+fn a_partition_that_comes_with_a_backlog_is_judged_though_the_others_are_weeks_ahead() {
+    let mut bench = Bench::new(load(&counting(COUNT5, "")), 2);
+    bench.detector.forget(&chain(1));
+    for n in 0..3 {
+        bench.event(0, failed(20 * 86_400 + n, &format!("now-{n}"), "bob", "192.0.2.2"));
+    }
+    // as a rebalance gives it to a process that has been at work for long
+    for n in 0..5 {
+        bench.event(1, failed(n * 20, &format!("then-{n}"), "ann", "192.0.2.1"));
+        // each new key makes room by what no longer matters
+        bench.event(1, failed(n * 20, &format!("other-{n}"), "eve", &format!("198.51.100.{n}")));
+        bench.event(1, failed(n * 20, &format!("another-{n}"), "eve", &format!("203.0.113.{n}")));
+    }
+    assert_eq!((bench.found.len(), bench.detector.totals().late), (1, 0));
+}
+
+#[test]
 fn an_event_from_the_future_makes_nobody_late_and_hides_nothing() {
     let plain = {
         let mut bench = Bench::new(load(&counting(COUNT5, "")), 2);
