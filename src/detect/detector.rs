@@ -5,7 +5,7 @@ use super::{
     feed::Behind,
     finding::Evidence,
     judging::{Judging, Work},
-    keys::{bucket, canonical_key, identity, value_text},
+    keys::{Names, bucket, value_text},
     partitions::Partitions,
     predicate,
     raise::{Case, Raiser},
@@ -21,7 +21,7 @@ use super::{
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
     timers::Timers,
-    waiting::Pending,
+    waiting::{Later, Pending},
     watermark::record_time,
     window::{Incoming, Inserted, Window},
 };
@@ -92,7 +92,8 @@ pub struct Detector {
     pub(super) hasher: RandomState,
     pub(super) saver: Saver,
     pub(super) scratch: Tally,
-    pub(super) key: Vec<u8>,
+    /// Room for the keys of a record.
+    pub(super) names: Names,
     /// Watches sources, if that is asked for.
     pub(super) sources: Option<Box<Sources>>,
 }
@@ -119,7 +120,7 @@ impl Detector {
             hasher,
             saver: Saver::default(),
             scratch: Tally::default(),
-            key: Vec::new(),
+            names: Names::default(),
             sources: None,
         }
     }
@@ -170,8 +171,11 @@ impl Detector {
                 repeated: None,
                 waits: None,
                 memory: None,
+                names: self.names_of(&rules),
+                later: Later::new(),
             };
             self.see(&rules, &mut work, out);
+            self.names = work.names;
             self.feed(input.now, out);
         }
         self.advance(chain, (source, id, time), input, out);
@@ -189,6 +193,7 @@ impl Detector {
                 self.judge_rule(rules, *at, work, out);
             }
         }
+        self.let_wait(work, out);
     }
 
     /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
@@ -280,7 +285,8 @@ impl Detector {
     /// Judges a record that a rule selected.
     fn judge_rule(&mut self, rules: &RuleSet, at: u32, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
         let Some(rule) = rules.compiled().get(at as usize) else { return };
-        if !canonical_key(rule, work.subject, &mut self.key) {
+        let fields = (rules.key_fields().own(at), rules.key_fields());
+        if work.names.own(fields, work.subject, &self.hasher).is_none() {
             if let Some(counters) = self.raiser.counters.get_mut(at as usize) {
                 counters.told.keyless += 1;
             }
@@ -290,21 +296,20 @@ impl Detector {
             return;
         }
         if let (None, Some(wait)) = (&rule.shape, rule.spec.wait) {
-            return self.judge_later(at, wait, work, out);
+            return self.judge_later(at, wait, work);
         }
-        if rule.shape.is_none() && rule.spec.dedup.is_none() {
-            let record = work.owned();
-            let key = std::mem::take(&mut self.key);
-            let case = self.single(rules, at, &key, &record, None, work.now);
+        let record = (rule.shape.is_none() && rule.spec.dedup.is_none()).then(|| work.owned());
+        let Some(name) = work.names.own(fields, work.subject, &self.hasher) else { return };
+        if let Some(record) = record {
+            let case = self.single(rules, at, name.bytes, &record, None, work.now);
             self.raiser.raise(rules, case, || Evidence::of(&record), out);
-            self.key = key;
             return;
         }
         let epoch = self.partitions.epoch;
         let known = self.state.len();
-        let slot = self.state.find_or_insert(at, &self.key, || Key {
+        let slot = self.state.find_or_insert(at, name, || Key {
             window: rule.shape.as_ref().map(|shape| Box::new(Window::new(shape))),
-            ..Key::new(at, &self.key, epoch)
+            ..Key::new(at, name.bytes, epoch)
         });
         let Some(mut key) = self.state.take(slot) else { return };
         self.refresh_key(rule, &mut key);
@@ -326,7 +331,7 @@ impl Detector {
         }
         let partitions = &self.partitions;
         let repeated = match work.subject.what {
-            What::Event(_) => self.repeats.seen(identity(work.subject), work.chain, |chain| partitions.is_read(chain)),
+            What::Event(event) => self.repeats.seen(event, work.chain, |chain| partitions.is_read(chain)),
             // a rejection has no id: its window knows it by its position; a finding is raised once
             What::Rejection(_) | What::Finding(_) => false,
         };
@@ -584,8 +589,8 @@ impl Detector {
             }
             let Some((due, pending)) = self.pending.pop(reached) else { break };
             self.partitions.low = due;
-            self.judge_pending(&rules, pending, now, out);
-            self.feed(now, out);
+            // what a judgement brings about is seen before the next one
+            self.judge_pending(&rules, pending, now, out, |detector, out| detector.feed(now, out));
         }
         self.partitions.low = reached;
         self.make_room(u32::MAX, now, out);

@@ -5,6 +5,7 @@ use super::{
     exceptions::{self, Exceptions},
     feed,
     header::{self, Gather},
+    keys::KeyFields,
     lint::{self, Note},
     list::{self, List},
     markers::{self, Marker, Wants},
@@ -41,6 +42,7 @@ pub struct RuleSet {
     /// The markers that can, each as rule and place in it.
     marker_index: Vec<Box<[(u32, usize)]>>,
     remembered: Arc<[Selector]>,
+    key_fields: KeyFields,
     scripts: Scripts,
     bundle: (Digest, Arc<[u8]>),
 }
@@ -115,6 +117,7 @@ impl RuleSet {
         let (digest, bytes) = artifact::bundle(files);
         Self {
             infos: rules.iter().map(|rule| rule.info.clone()).collect(),
+            key_fields: KeyFields::of(&rules),
             rules,
             scripts: Scripts::new(lists.clone()),
             lists,
@@ -182,6 +185,11 @@ impl RuleSet {
     /// The markers that can remember a record of this cell.
     pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize)] {
         self.marker_index.get(cell).map_or(&[], |markers| markers)
+    }
+
+    /// The lists of fields that rules and markers have as their keys.
+    pub(super) fn key_fields(&self) -> &KeyFields {
+        &self.key_fields
     }
 
     /// The same rules, with every question put to their functions.
