@@ -7,7 +7,7 @@ use super::{
     judging::{Judging, Work},
     keys::{Names, bucket, value_text},
     partitions::Partitions,
-    predicate,
+    predicate::{self, Pred},
     raise::{Case, Raiser},
     repeats::Repeats,
     rule::Rule,
@@ -187,9 +187,9 @@ impl Detector {
         let subject = work.subject;
         let cell = predicate::cell(subject);
         self.remember(rules, cell, work, out);
-        for at in rules.at_cell(cell) {
+        for (at, when) in rules.at_cell(cell) {
             let own = matches!(subject.what, What::Finding(found) if found.number == *at);
-            if !own && self.selects(rules, *at, subject) {
+            if !own && self.selects(rules, (*at, when), subject) {
                 self.judge_rule(rules, *at, work, out);
             }
         }
@@ -259,12 +259,8 @@ impl Detector {
             + self.saver.bytes()
     }
 
-    fn selects(&mut self, rules: &RuleSet, at: u32, subject: &Subject<'_>) -> bool {
-        let (Some(rule), Some(counters)) =
-            (rules.compiled().get(at as usize), self.raiser.counters.get_mut(at as usize))
-        else {
-            return false;
-        };
+    fn selects(&mut self, rules: &RuleSet, (at, when): (u32, &Pred), subject: &Subject<'_>) -> bool {
+        let Some(counters) = self.raiser.counters.get_mut(at as usize) else { return false };
         if counters.told.disabled {
             return false;
         }
@@ -272,11 +268,11 @@ impl Detector {
         let selected = match self.raiser.clock {
             Some(clock) if counters.told.evaluated % SAMPLED == 1 => {
                 let start = clock();
-                let selected = rule.spec.when.holds(subject, rules.lists());
+                let selected = when.holds(subject, rules.lists());
                 counters.sample(clock().saturating_sub(start));
                 selected
             }
-            _ => rule.spec.when.holds(subject, rules.lists()),
+            _ => when.holds(subject, rules.lists()),
         };
         counters.told.matched += u64::from(selected);
         selected

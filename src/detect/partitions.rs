@@ -212,6 +212,11 @@ impl Partitions {
         self.get(at).map(|partition| partition.id.clone())
     }
 
+    /// The same, to look at.
+    pub fn chain(&self, at: u32) -> Option<&ChainId> {
+        self.get(at).map(|partition| &*partition.id)
+    }
+
     /// Whether an event of this time is too late for its partition.
     pub fn is_late(&self, at: u32, time: i64) -> bool {
         let mark = self.get(at).and_then(|partition| partition.mark.events());

@@ -68,7 +68,7 @@ fn last_before<'s>(
     partitions: &Partitions,
 ) -> Option<(&'s Moment, usize)> {
     let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
-    state.find(rule, name)?.history.as_ref()?.before(of, |chain| partitions.id(chain))
+    state.find(rule, name)?.history.as_ref()?.before(of, |chain| partitions.chain(chain))
 }
 
 impl Marks {
@@ -243,12 +243,12 @@ impl Detector {
 
     /// Remembers a record under every marker that matches it.
     pub(super) fn remember(&mut self, rules: &RuleSet, cell: usize, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
-        for (at, place) in rules.markers_at_cell(cell) {
+        for (at, place, when) in rules.markers_at_cell(cell) {
             let Some(rule) = rules.compiled().get(*at as usize) else { continue };
             let Some(marker) = rule.markers.get(*place) else { continue };
             let fields = (rules.key_fields().remembered_by(*at, *place), *place);
             if self.raiser.counters.get(*at as usize).is_none_or(|counters| counters.told.disabled)
-                || !marker.when.holds(work.subject, rules.lists())
+                || !when.holds(work.subject, rules.lists())
                 || work.names.marker(fields, rules.key_fields(), work.subject, &self.hasher).is_none()
                 || self.is_repeat(work)
                 || (work.known && self.saver.shape(*at).is_some())
@@ -280,7 +280,7 @@ impl Detector {
                     memory: memory.clone(),
                     reach,
                 };
-                history.insert(moment, |chain| self.partitions.id(chain));
+                history.insert(moment, |chain| self.partitions.chain(chain));
                 self.saver.contributed(&mut key.tracks, *at, work.chain, subject.offset);
             }
             self.put_back(rule, slot, key);
