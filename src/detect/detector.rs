@@ -5,9 +5,9 @@ use super::{
     feed::Behind,
     finding::Evidence,
     judging::{Judging, Work},
-    keys::{bucket, canonical_key, identity, value_text},
+    keys::{Names, bucket, value_text},
     partitions::Partitions,
-    predicate,
+    predicate::{self, Pred},
     raise::{Case, Raiser},
     repeats::Repeats,
     rule::Rule,
@@ -21,7 +21,7 @@ use super::{
     subject::{Owned, Subject, What},
     tally::{Shape, Tally},
     timers::Timers,
-    waiting::Pending,
+    waiting::{Later, Pending},
     watermark::record_time,
     window::{Incoming, Inserted, Window},
 };
@@ -92,7 +92,8 @@ pub struct Detector {
     pub(super) hasher: RandomState,
     pub(super) saver: Saver,
     pub(super) scratch: Tally,
-    pub(super) key: Vec<u8>,
+    /// Room for the keys of a record.
+    pub(super) names: Names,
     /// Watches sources, if that is asked for.
     pub(super) sources: Option<Box<Sources>>,
 }
@@ -119,7 +120,7 @@ impl Detector {
             hasher,
             saver: Saver::default(),
             scratch: Tally::default(),
-            key: Vec::new(),
+            names: Names::default(),
             sources: None,
         }
     }
@@ -170,8 +171,11 @@ impl Detector {
                 repeated: None,
                 waits: None,
                 memory: None,
+                names: self.names_of(&rules),
+                later: Later::new(),
             };
             self.see(&rules, &mut work, out);
+            self.names = work.names;
             self.feed(input.now, out);
         }
         self.advance(chain, (source, id, time), input, out);
@@ -183,12 +187,13 @@ impl Detector {
         let subject = work.subject;
         let cell = predicate::cell(subject);
         self.remember(rules, cell, work, out);
-        for at in rules.at_cell(cell) {
+        for (at, when) in rules.at_cell(cell) {
             let own = matches!(subject.what, What::Finding(found) if found.number == *at);
-            if !own && self.selects(rules, *at, subject) {
+            if !own && self.selects(rules, (*at, when), subject) {
                 self.judge_rule(rules, *at, work, out);
             }
         }
+        self.let_wait(work, out);
     }
 
     /// Tells that everything up to the last stable offset of a partition was judged. Once that is so for ten seconds
@@ -254,12 +259,8 @@ impl Detector {
             + self.saver.bytes()
     }
 
-    fn selects(&mut self, rules: &RuleSet, at: u32, subject: &Subject<'_>) -> bool {
-        let (Some(rule), Some(counters)) =
-            (rules.compiled().get(at as usize), self.raiser.counters.get_mut(at as usize))
-        else {
-            return false;
-        };
+    fn selects(&mut self, rules: &RuleSet, (at, when): (u32, &Pred), subject: &Subject<'_>) -> bool {
+        let Some(counters) = self.raiser.counters.get_mut(at as usize) else { return false };
         if counters.told.disabled {
             return false;
         }
@@ -267,11 +268,11 @@ impl Detector {
         let selected = match self.raiser.clock {
             Some(clock) if counters.told.evaluated % SAMPLED == 1 => {
                 let start = clock();
-                let selected = rule.spec.when.holds(subject, rules.lists());
+                let selected = when.holds(subject, rules.lists());
                 counters.sample(clock().saturating_sub(start));
                 selected
             }
-            _ => rule.spec.when.holds(subject, rules.lists()),
+            _ => when.holds(subject, rules.lists()),
         };
         counters.told.matched += u64::from(selected);
         selected
@@ -280,7 +281,8 @@ impl Detector {
     /// Judges a record that a rule selected.
     fn judge_rule(&mut self, rules: &RuleSet, at: u32, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
         let Some(rule) = rules.compiled().get(at as usize) else { return };
-        if !canonical_key(rule, work.subject, &mut self.key) {
+        let fields = (rules.key_fields().own(at), rules.key_fields());
+        if work.names.own(fields, work.subject, &self.hasher).is_none() {
             if let Some(counters) = self.raiser.counters.get_mut(at as usize) {
                 counters.told.keyless += 1;
             }
@@ -290,21 +292,20 @@ impl Detector {
             return;
         }
         if let (None, Some(wait)) = (&rule.shape, rule.spec.wait) {
-            return self.judge_later(at, wait, work, out);
+            return self.judge_later(at, wait, work);
         }
-        if rule.shape.is_none() && rule.spec.dedup.is_none() {
-            let record = work.owned();
-            let key = std::mem::take(&mut self.key);
-            let case = self.single(rules, at, &key, &record, None, work.now);
+        let record = (rule.shape.is_none() && rule.spec.dedup.is_none()).then(|| work.owned());
+        let Some(name) = work.names.own(fields, work.subject, &self.hasher) else { return };
+        if let Some(record) = record {
+            let case = self.single(rules, at, name.bytes, &record, None, work.now);
             self.raiser.raise(rules, case, || Evidence::of(&record), out);
-            self.key = key;
             return;
         }
         let epoch = self.partitions.epoch;
         let known = self.state.len();
-        let slot = self.state.find_or_insert(at, &self.key, || Key {
+        let slot = self.state.find_or_insert(at, name, || Key {
             window: rule.shape.as_ref().map(|shape| Box::new(Window::new(shape))),
-            ..Key::new(at, &self.key, epoch)
+            ..Key::new(at, name.bytes, epoch)
         });
         let Some(mut key) = self.state.take(slot) else { return };
         self.refresh_key(rule, &mut key);
@@ -326,7 +327,7 @@ impl Detector {
         }
         let partitions = &self.partitions;
         let repeated = match work.subject.what {
-            What::Event(_) => self.repeats.seen(identity(work.subject), work.chain, |chain| partitions.is_read(chain)),
+            What::Event(event) => self.repeats.seen(event, work.chain, |chain| partitions.is_read(chain)),
             // a rejection has no id: its window knows it by its position; a finding is raised once
             What::Rejection(_) | What::Finding(_) => false,
         };
@@ -584,8 +585,8 @@ impl Detector {
             }
             let Some((due, pending)) = self.pending.pop(reached) else { break };
             self.partitions.low = due;
-            self.judge_pending(&rules, pending, now, out);
-            self.feed(now, out);
+            // what a judgement brings about is seen before the next one
+            self.judge_pending(&rules, pending, now, out, |detector, out| detector.feed(now, out));
         }
         self.partitions.low = reached;
         self.make_room(u32::MAX, now, out);

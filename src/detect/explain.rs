@@ -223,7 +223,7 @@ impl Explainer {
             return verdict;
         }
         verdict.key = named_key(rule, &name);
-        let key = self.detector.state.find(at, &name);
+        let key = self.detector.state.find(at, self.detector.state.called(&name));
         if let (Some(shape), Some(window)) = (&rule.shape, key.and_then(|key| key.window.as_ref())) {
             let (tally, run) = (window.tally(), window.current());
             verdict.gates = gates(rule, &window.values(shape, tally, run, shape.window));

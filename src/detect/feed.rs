@@ -13,6 +13,7 @@ use super::{
     sight::Marks,
     subject::{Owned, OwnedWhat, Selector, What},
     suggest::hint,
+    waiting::Later,
 };
 use crate::{
     event::{AuthEvent, Field, Slot, Text, Value},
@@ -116,8 +117,11 @@ impl Detector {
                 repeated: Some(false),
                 waits: None,
                 memory: None,
+                names: self.names_of(&rules),
+                later: Later::new(),
             };
             self.see(&rules, &mut work, out);
+            self.names = work.names;
         }
     }
 

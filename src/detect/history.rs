@@ -4,7 +4,7 @@
 use super::memory::Memory;
 use crate::position::ChainId;
 use smallvec::SmallVec;
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, ops::Deref, sync::Arc};
 
 /// How many events a marker remembers of one key at most. With more, the one goes whose neighbours are nearest to each
 /// other: an answer is then older than it should be by less than their distance.
@@ -90,12 +90,18 @@ impl History {
     }
 
     /// Remembers a record at its own time. `id` names chains that are read here.
-    pub fn insert(&mut self, moment: Moment, id: impl Fn(u32) -> Option<Arc<ChainId>>) {
-        let own = id(moment.chain);
-        let at = self.moments.partition_point(|other| match other.time.cmp(&moment.time) {
-            Ordering::Equal => (id(other.chain).as_deref(), other.offset) < (own.as_deref(), moment.offset),
+    pub fn insert<C: Deref<Target = ChainId>>(&mut self, moment: Moment, id: impl Fn(u32) -> Option<C>) {
+        let before = |other: &Moment| match other.time.cmp(&moment.time) {
+            Ordering::Equal => {
+                let (theirs, own) = (id(other.chain), id(moment.chain));
+                (theirs.as_deref(), other.offset) < (own.as_deref(), moment.offset)
+            }
             order => order.is_lt(),
-        });
+        };
+        let at = match self.moments.last() {
+            Some(last) if !before(last) => self.moments.partition_point(before),
+            _ => self.moments.len(), // most come in order
+        };
         let same =
             |other: &Moment| (other.chain, other.offset, other.time) == (moment.chain, moment.offset, moment.time);
         // a record that is read twice; findings of several rules may share one
@@ -134,7 +140,11 @@ impl History {
     }
 
     /// The last moment before a record that is not too old, and how many there are.
-    pub fn before(&self, of: AsOf<'_>, id: impl Fn(u32) -> Option<Arc<ChainId>>) -> Option<(&Moment, usize)> {
+    pub fn before<C: Deref<Target = ChainId>>(
+        &self,
+        of: AsOf<'_>,
+        id: impl Fn(u32) -> Option<C>,
+    ) -> Option<(&Moment, usize)> {
         let oldest = of.time.saturating_sub(self.keep.ttl);
         let end = self.moments.partition_point(|moment| moment.time <= of.time);
         let mut found = self.moments[..end].iter().rev().take_while(|moment| moment.time >= oldest).filter(|moment| {

@@ -4,7 +4,7 @@ use super::{
     Detector, Finding,
     feed::Behind,
     finding::{Deferred, Evidence},
-    keys::bucket,
+    keys::{Names, bucket},
     memory::Memory,
     raise::Case,
     rule::Rule,
@@ -14,6 +14,7 @@ use super::{
     subject::{Owned, Subject},
     tally::{Shape, Tally},
     updates::UpdateOn,
+    waiting::Later,
     window::{Run, Window},
 };
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(super) struct Work<'a, 'b> {
     pub waits: Option<bool>,
     /// What markers remember of it.
     pub memory: Option<Arc<Memory>>,
+    /// Its judgements that are to wait.
+    pub later: Later,
+    /// The keys under which rules and markers look at it.
+    pub names: Names,
 }
 
 impl Work<'_, '_> {
@@ -332,6 +337,8 @@ impl Detector {
                     repeated: None,
                     waits: None,
                     memory: None,
+                    later: Later::new(),
+                    names: Names::default(), // nothing is looked up for it
                 };
                 let mut judging =
                     Judging { detector: self, rules, rule, shape, slot, key: &mut key, work: &mut work, out };

@@ -57,27 +57,35 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// The name of the state in which a record is remembered, by the marker's place in its rule; false if the record
-    /// lacks a field.
-    pub fn name_of(&self, place: usize, subject: &Subject<'_>, name: &mut Vec<u8>) -> bool {
-        keys::canonical(&self.of, subject, name) && Self::prefix(place, name)
-    }
-
-    /// The name of the state that answers a question of a judged record; false if the record lacks a field.
-    pub fn name_for(&self, place: usize, subject: &Subject<'_>, name: &mut Vec<u8>) -> bool {
-        keys::canonical(&self.key, subject, name) && Self::prefix(place, name)
-    }
-
     /// The fields under whose values a record is remembered.
     pub fn remembered_by(&self) -> &[Selector] {
         &self.of
     }
 
+    /// What the state that answers a question of a judged record is called; false if the record lacks a field.
+    pub fn name_for(&self, place: usize, subject: &Subject<'_>, name: &mut Vec<u8>) -> bool {
+        name.clear();
+        name.extend_from_slice(&Self::prefix(place));
+        keys::append(&self.key, subject, name)
+    }
+
+    /// The fields whose values are looked up.
+    pub fn looked_up_by(&self) -> &[Selector] {
+        &self.key
+    }
+
+    /// Bytes before the canonical ones in what a marker's key is called.
+    pub const PREFIX: usize = 5;
+
     /// No value of a key is so long that it begins like this: a rule's own keys are never taken for a marker's.
-    fn prefix(place: usize, name: &mut Vec<u8>) -> bool {
+    pub fn prefix(place: usize) -> [u8; Self::PREFIX] {
         let [.., low] = place.to_be_bytes();
-        name.splice(0..0, [0xff, 0xff, 0xff, 0xff, low]);
-        true
+        [0xff, 0xff, 0xff, 0xff, low]
+    }
+
+    /// The canonical bytes in what a key is called.
+    pub fn canonical(name: &[u8]) -> &[u8] {
+        if Self::place_of(name).is_some() { name.get(Self::PREFIX..).unwrap_or_default() } else { name }
     }
 
     /// The place of the marker whose state has this name; `None` if it is no marker's.

@@ -39,6 +39,7 @@ mod memory;
 mod methods;
 mod never;
 pub mod ocsf;
+mod offsets;
 mod partitions;
 mod predicate;
 mod raise;

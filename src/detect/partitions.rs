@@ -1,6 +1,6 @@
 //! The partitions that are read here: how far each has come, what it defers, and how far all of them have come.
 
-use super::{finding::Deferred, watermark::Watermark};
+use super::{finding::Deferred, offsets::Offsets, watermark::Watermark};
 use crate::position::ChainId;
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -19,6 +19,10 @@ const MOST_PLACES: usize = 1024;
 /// in the middle of a backlog, or a reader that is faster, must not let the wall clock stand for the events to come.
 const QUIET: i64 = 10_000;
 
+/// So many partitions are looked through before their names are hashed.
+const FEW: usize = 16;
+/// Microseconds.
+const SECOND: i64 = 1_000_000;
 /// Bytes that the indexes of a record take that a judgement waits with, about.
 const ENTRY: usize = 96;
 
@@ -32,7 +36,7 @@ struct Partition {
     /// The same, in milliseconds of wall clock; `None` while there was none.
     fed_at: Option<i64>,
     /// Offsets whose judgement waits.
-    deferred: BTreeMap<i64, u32>,
+    deferred: Offsets,
     /// Bytes of the records at these offsets.
     waiting_bytes: usize,
     /// The highest offset judged so far.
@@ -110,8 +114,10 @@ pub(super) struct Partitions {
     calls: u32,
     /// Bytes of the records that judgements wait with, each counted once.
     waiting_bytes: usize,
-    /// How many records of this time and chain judgements wait with.
+    /// How many records of this second and chain judgements wait with.
     waiting: BTreeMap<(i64, u32), u32>,
+    /// The first of these seconds, in microseconds: it is asked for with every key that is touched.
+    oldest: Option<i64>,
     /// Events that were counted before, by topic.
     pub repeats: BTreeMap<String, u64>,
 }
@@ -137,6 +143,7 @@ impl Partitions {
             calls: 0,
             waiting_bytes: 0,
             waiting: BTreeMap::new(),
+            oldest: None,
             repeats: BTreeMap::new(),
         }
     }
@@ -147,8 +154,11 @@ impl Partitions {
             self.clock += now.saturating_sub(self.last_now).clamp(0, 1000);
         }
         self.last_now = now;
-        if !self.get(self.last).is_some_and(|last| Arc::ptr_eq(&last.id, id) || last.id == *id) {
-            self.last = match self.by_id.get(id) {
+        if !self.get(self.last).is_some_and(|last| Arc::ptr_eq(&last.id, id)) {
+            // most readers hold the very same, and read few partitions
+            let same = |at: &&u32| self.get(**at).is_some_and(|live| Arc::ptr_eq(&live.id, id));
+            let known = self.live.iter().take(FEW).find(same);
+            self.last = match known.or_else(|| self.by_id.get(id)) {
                 Some(at) => *at,
                 None => self.add(id),
             };
@@ -171,7 +181,7 @@ impl Partitions {
             heard: self.clock,
             fed: self.clock,
             fed_at: None,
-            deferred: BTreeMap::new(),
+            deferred: Offsets::default(),
             waiting_bytes: 0,
             highest: i64::MIN,
             since: None,
@@ -207,6 +217,11 @@ impl Partitions {
     /// The chain of an index that is in use.
     pub fn id(&self, at: u32) -> Option<Arc<ChainId>> {
         self.get(at).map(|partition| partition.id.clone())
+    }
+
+    /// The same, to look at.
+    pub fn chain(&self, at: u32) -> Option<&ChainId> {
+        self.get(at).map(|partition| &*partition.id)
     }
 
     /// Whether an event of this time is too late for its partition.
@@ -343,16 +358,19 @@ impl Partitions {
         let Some(partition) = self.at(at) else { return };
         if waiting.record.begin_to_wait() {
             let bytes = waiting.record.bytes() + ENTRY;
-            *partition.deferred.entry(offset).or_default() += 1;
+            partition.deferred.insert(offset);
             partition.waiting_bytes += bytes;
             self.waiting_bytes += bytes;
-            *self.waiting.entry((time, at)).or_default() += 1;
+            let second = time.div_euclid(SECOND);
+            *self.waiting.entry((second, at)).or_default() += 1;
+            let begins = second.saturating_mul(SECOND);
+            self.oldest = Some(self.oldest.map_or(begins, |oldest| oldest.min(begins)));
         }
     }
 
     /// Whether a judgement waits with the record at this offset.
     pub fn is_deferred(&self, at: u32, offset: i64) -> bool {
-        self.get(at).is_some_and(|partition| partition.deferred.contains_key(&offset))
+        self.get(at).is_some_and(|partition| partition.deferred.contains(offset))
     }
 
     /// Bytes of the records that judgements wait with, about.
@@ -367,30 +385,35 @@ impl Partitions {
         if !waiting.record.end_to_wait() {
             return;
         }
-        let Some(count) = partition.deferred.get_mut(&offset) else { return };
-        *count -= 1;
-        if *count == 0 {
-            partition.deferred.remove(&offset);
+        if !partition.deferred.remove(offset) {
+            return;
         }
         let bytes = waiting.record.bytes() + ENTRY;
         partition.waiting_bytes -= bytes;
         self.waiting_bytes -= bytes;
-        if let Some(count) = self.waiting.get_mut(&(time, at)) {
+        let second = (time.div_euclid(SECOND), at);
+        if let Some(count) = self.waiting.get_mut(&second) {
             *count -= 1;
             if *count == 0 {
-                self.waiting.remove(&(time, at));
+                self.waiting.remove(&second);
+                self.refresh_oldest();
             }
         }
     }
 
-    /// The time of the oldest record that a judgement waits with: questions are still asked as of then.
+    fn refresh_oldest(&mut self) {
+        self.oldest = self.waiting.keys().next().map(|(second, _)| second.saturating_mul(SECOND));
+    }
+
+    /// The second of the oldest record that a judgement waits with, in microseconds: questions are still asked as of
+    /// then.
     pub fn oldest_waiting(&self) -> Option<i64> {
-        self.waiting.keys().next().map(|(time, _)| *time)
+        self.oldest
     }
 
     /// The lowest offset of a chain that a judgement waits with.
     pub fn deferred(&self, id: &ChainId) -> Option<i64> {
-        self.get(*self.by_id.get(id)?)?.deferred.keys().next().copied()
+        self.get(*self.by_id.get(id)?)?.deferred.first()
     }
 
     /// A chain is no longer read here.
@@ -401,6 +424,7 @@ impl Partitions {
             self.waiting_bytes -= partition.waiting_bytes;
             self.places -= partition.places.capacity();
             self.waiting.retain(|(_, chain), _| *chain != at);
+            self.refresh_oldest();
         }
         self.epoch = self.epoch.wrapping_add(1);
         self.refresh_uncommitted();

@@ -168,6 +168,28 @@ impl Pred {
         }
     }
 
+    /// What is left to test of a record of this cell: its activity and outcome are known, or that it has none.
+    pub fn in_cell(&self, cell: usize) -> Self {
+        let (yes, no) = self.possible();
+        if yes & (1 << cell) == 0 || no & (1 << cell) == 0 {
+            return Self::Const(yes & (1 << cell) != 0);
+        }
+        let left = |parts: &[Self], neutral: bool| {
+            let parts = parts.iter().map(|part| part.in_cell(cell));
+            parts.filter(|part| *part != Self::Const(neutral)).collect::<Vec<Self>>()
+        };
+        let one = |mut parts: Vec<Self>, all: fn(Box<[Self]>) -> Self| match parts.len() {
+            1 => parts.remove(0),
+            _ => all(parts.into()),
+        };
+        match self {
+            Self::Not(inner) => Self::Not(Box::new(inner.in_cell(cell))),
+            Self::All(parts) => one(left(parts, true), Self::All),
+            Self::Any(parts) => one(left(parts, false), Self::Any),
+            other => other.clone(),
+        }
+    }
+
     /// The same predicate, cheap tests first: all tests are pure, so their order does not matter to the result.
     pub fn ordered(self) -> Self {
         let sort = |parts: Box<[Self]>| {
@@ -426,6 +448,34 @@ mod tests {
             assert!(!holds(&pred, &event), "{pred:?}");
             assert!(holds(&Pred::Not(Box::new(pred.clone())), &event), "{pred:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_in_a_cell_says_the_same_there() {
+        let activity = |activity: Activity| Pred::Symbol(Field::activity, 1 << activity as u32);
+        let failed = Pred::Symbol(Field::outcome, 1 << Outcome::Failure as u32);
+        let (ann, bob) = (Pred::Text(Selector::Field(Field::user), "ann".into()), Pred::Exists(Selector::Kind));
+        let not = |pred: &Pred| Pred::Not(Box::new(pred.clone()));
+        let logs_on = activity(Activity::Logon);
+        let parts = [logs_on.clone(), activity(Activity::Logoff), failed, ann, bob, Pred::IsRejection, Pred::IsFinding];
+        for (a, b) in parts.iter().flat_map(|a| parts.iter().map(move |b| (a, b))) {
+            for pred in [
+                a.clone().and(b.clone()),
+                a.clone().or(b.clone()),
+                not(a).or(b.clone().and(not(&logs_on))),
+                not(&a.clone().and(not(b))),
+            ] {
+                for activity in [Activity::Logon, Activity::Logoff, Activity::StepUp] {
+                    for outcome in [Outcome::Success, Outcome::Failure] {
+                        let event = AuthEvent { activity, ..logon(outcome) };
+                        let left = pred.in_cell(activity as usize * OUTCOMES + outcome as usize);
+                        assert_eq!(holds(&left, &event), holds(&pred, &event), "{pred:?} {left:?}");
+                    }
+                }
+            }
+        }
+        let cell = Activity::Logon as usize * OUTCOMES + Outcome::Failure as usize;
+        assert_eq!(parts[0].clone().and(parts[2].clone()).in_cell(cell), Pred::Const(true), "nothing is left");
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Detector {
         self.raiser.fed.clear();
         self.rules = rules.clone();
         self.state.renumber(|rule| places.alike(rule));
-        self.pending.each(|pending| pending.rule = places.same(pending.rule).unwrap_or(u32::MAX));
+        let renumber = |rule: &mut u32| *rule = places.same(*rule).unwrap_or(u32::MAX);
+        self.pending.each(|pending| pending.rules.iter_mut().for_each(renumber));
         let mut before: Vec<Option<Counters>> = self.raiser.counters.drain(..).map(Some).collect();
         let mut replaced = Replaced::default();
         for (at, rule) in rules.rules().iter().enumerate() {

@@ -5,6 +5,7 @@ use super::{
     column::NONE,
     detector::AHEAD,
     history::{History, Moment},
+    keys::Called,
     markers::Marker,
     memory::Memory,
     rule::Rule,
@@ -90,15 +91,16 @@ impl Detector {
         }
         let marker = Marker::place_of(&record.key).map(|place| rule.markers.get(place));
         let epoch = self.partitions.epoch;
+        let name = Called::new(&record.key, &self.hasher);
         let slot = match marker {
             Some(marker) => {
                 let keep = marker?.keep;
-                self.state.find_or_insert(number, &record.key, || Key {
-                    history: Some(Box::new(History::new(keep))),
+                self.state.find_or_insert(number, name, || Key {
+                    history: Some(History::new(keep)),
                     ..Key::new(number, &record.key, epoch)
                 })
             }
-            None => self.state.find_or_insert(number, &record.key, || Key {
+            None => self.state.find_or_insert(number, name, || Key {
                 window: rule.shape.as_ref().map(|shape| Box::new(Window::new(shape))),
                 ..Key::new(number, &record.key, epoch)
             }),

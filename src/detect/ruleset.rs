@@ -5,10 +5,11 @@ use super::{
     exceptions::{self, Exceptions},
     feed,
     header::{self, Gather},
+    keys::KeyFields,
     lint::{self, Note},
     list::{self, List},
     markers::{self, Marker, Wants},
-    predicate::CELLS,
+    predicate::{CELLS, Pred},
     rule::{Rule, RuleInfo},
     script::{self, Scripts},
     spec::{self, Mode},
@@ -36,11 +37,12 @@ pub struct RuleSet {
     infos: Vec<RuleInfo>,
     lists: Arc<[List]>,
     exceptions: Exceptions,
-    /// The rules that can select a record of each cell.
-    index: Vec<Box<[u32]>>,
-    /// The markers that can, each as rule and place in it.
-    marker_index: Vec<Box<[(u32, usize)]>>,
+    /// The rules that can select a record of each cell, with what is left to test of one.
+    index: Vec<Box<[(u32, Pred)]>>,
+    /// The markers that can, each as rule and place in it, with the same.
+    marker_index: Vec<Box<[(u32, usize, Pred)]>>,
     remembered: Arc<[Selector]>,
+    key_fields: KeyFields,
     scripts: Scripts,
     bundle: (Digest, Arc<[u8]>),
 }
@@ -93,8 +95,8 @@ impl RuleSet {
         let mut index = vec![Vec::new(); CELLS];
         for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.spec.mode != Mode::Off) {
             let cells = rule.spec.when.cells();
-            for (_, list) in index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
-                list.push(at as u32); // as many rules as files: far below 2^32
+            for (cell, list) in index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
+                list.push((at as u32, rule.spec.when.in_cell(cell))); // as many rules as files: far below 2^32
             }
         }
         let mut marker_index = vec![Vec::new(); CELLS];
@@ -107,14 +109,15 @@ impl RuleSet {
                     }
                 }
                 let cells = marker.when.cells();
-                for (_, list) in marker_index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
-                    list.push((at as u32, place));
+                for (cell, list) in marker_index.iter_mut().enumerate().filter(|(cell, _)| cells & (1 << cell) != 0) {
+                    list.push((at as u32, place, marker.when.in_cell(cell)));
                 }
             }
         }
         let (digest, bytes) = artifact::bundle(files);
         Self {
             infos: rules.iter().map(|rule| rule.info.clone()).collect(),
+            key_fields: KeyFields::of(&rules),
             rules,
             scripts: Scripts::new(lists.clone()),
             lists,
@@ -175,13 +178,18 @@ impl RuleSet {
     }
 
     /// The rules that can select a record of this cell.
-    pub(super) fn at_cell(&self, cell: usize) -> &[u32] {
+    pub(super) fn at_cell(&self, cell: usize) -> &[(u32, Pred)] {
         self.index.get(cell).map_or(&[], |rules| rules)
     }
 
     /// The markers that can remember a record of this cell.
-    pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize)] {
+    pub(super) fn markers_at_cell(&self, cell: usize) -> &[(u32, usize, Pred)] {
         self.marker_index.get(cell).map_or(&[], |markers| markers)
+    }
+
+    /// The lists of fields that rules and markers have as their keys.
+    pub(super) fn key_fields(&self) -> &KeyFields {
+        &self.key_fields
     }
 
     /// The same rules, with every question put to their functions.

@@ -338,7 +338,7 @@ impl Detector {
         for change in self.saver.backlog.take_gone(at, most.saturating_sub(changes.len())) {
             // it came back meanwhile, and is written as it is then
             let rule = self.rules.compiled().iter().position(|rule| rule.spec.id == *change.rule);
-            let back = rule.and_then(|rule| self.state.find(rule as u32, &change.key));
+            let back = rule.and_then(|rule| self.state.find(rule as u32, self.state.called(&change.key)));
             if back.is_none_or(|key| key.tracks.is_none()) {
                 changes.push(change);
             }
@@ -371,7 +371,7 @@ impl Detector {
     pub fn unsave(&mut self, chain: &ChainId, change: &Change) {
         let Some(at) = self.partitions.find(chain) else { return };
         let rule = self.rules.compiled().iter().position(|rule| rule.spec.id == *change.rule);
-        let slot = rule.and_then(|rule| self.state.slot_of(rule as u32, &change.key));
+        let slot = rule.and_then(|rule| self.state.slot_of(rule as u32, self.state.called(&change.key)));
         let Some((slot, generation)) = slot.map(|slot| (slot, self.state.generation(slot))) else {
             if change.value.is_none() {
                 self.saver.backlog.let_go(at, change.clone());

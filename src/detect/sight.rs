@@ -5,6 +5,7 @@ use super::{
     decide::{Facts, Glance},
     history::{AsOf, History, Moment, Reach},
     judging::Work,
+    keys::{Called, Names},
     markers::MarkNames,
     memory::Memory,
     partitions::Partitions,
@@ -61,13 +62,13 @@ pub(super) struct Marks(Option<Arc<(Vec<Sighting>, AtomicU32)>>);
 
 /// The last record before this one that a marker remembers under a name, and how many there are.
 fn last_before<'s>(
-    (rule, name): (u32, &[u8]),
+    (rule, name): (u32, Called<'_>),
     record: &Owned,
     state: &'s State,
     partitions: &Partitions,
 ) -> Option<(&'s Moment, usize)> {
     let of = AsOf { time: record.time, chain: &record.chain, offset: record.offset };
-    state.find(rule, name)?.history.as_deref()?.before(of, |chain| partitions.id(chain))
+    state.find(rule, name)?.history.as_ref()?.before(of, |chain| partitions.chain(chain))
 }
 
 impl Marks {
@@ -77,17 +78,18 @@ impl Marks {
             return Self(None);
         }
         let subject = record.subject();
-        let mut name = Vec::new();
+        let mut bytes = Vec::new();
         let sightings = rule.markers.iter().enumerate().map(|(place, marker)| {
             let (mut seen, mut lost) = (None, false);
-            if marker.name_for(place, &subject, &mut name) {
-                seen = last_before((number, &name), record, state, partitions).and_then(|(moment, count)| {
+            if marker.name_for(place, &subject, &mut bytes) {
+                let name = state.called(&bytes);
+                seen = last_before((number, name), record, state, partitions).and_then(|(moment, count)| {
                     let age = record.time.saturating_sub(moment.time);
                     let (time, at, offset) = (moment.time, moment.chain, moment.offset);
                     let (chain, reach) = (partitions.id(at)?, moment.reach.clone());
                     Some((age, Seen { time, chain, at, offset, reach, memory: moment.memory.clone(), count }))
                 });
-                lost = seen.is_none() && state.was_pushed_out(number, &name);
+                lost = seen.is_none() && state.was_pushed_out(number, name);
             }
             Sighting { name: marker.name.clone(), seen, lost }
         });
@@ -209,23 +211,21 @@ pub(super) fn look_back(
 
 impl Detector {
     /// Whether `decide` says no to a record that waited, for certain: most do, and nothing need be copied for it.
-    pub(super) fn refuses(&mut self, rule: &Rule, number: u32, record: &Owned) -> bool {
+    pub(super) fn refuses(&mut self, rules: &RuleSet, number: u32, record: &Owned, names: &mut Names) -> bool {
+        let Some(rule) = rules.compiled().get(number as usize) else { return false };
         let Some(decide) = rule.decide.as_ref().filter(|_| self.raiser.trace.is_none()) else { return false };
         let subject = record.subject();
-        let name = RefCell::new(std::mem::take(&mut self.key));
+        let names = RefCell::new(names);
         let (state, partitions) = (&self.state, &self.partitions);
         let look = |place: usize| {
-            let marker = rule.markers.get(place)?;
-            let mut name = name.borrow_mut();
-            if !marker.name_for(place, &subject, &mut name) {
-                return None;
-            }
-            let (moment, count) = last_before((number, &name), record, state, partitions)?;
+            let mut names = names.borrow_mut();
+            let fields = (rules.key_fields().looked_up_by(number, place), place);
+            let name = names.marker(fields, rules.key_fields(), &subject, &self.hasher)?;
+            let (moment, count) = last_before((number, name), record, state, partitions)?;
             let (age, memory) = (record.time.saturating_sub(moment.time), &*moment.memory);
             Some(Glance { age, time: moment.time, count, memory })
         };
         let refused = decide.refuses(&Facts::new(record, look, &[]));
-        self.key = name.into_inner();
         if refused
             && let Some(counters) =
                 self.raiser.counters.get_mut(number as usize).filter(|counters| !counters.told.disabled)
@@ -243,22 +243,25 @@ impl Detector {
 
     /// Remembers a record under every marker that matches it.
     pub(super) fn remember(&mut self, rules: &RuleSet, cell: usize, work: &mut Work<'_, '_>, out: &mut Vec<Finding>) {
-        let mut name = Vec::new();
-        for (at, place) in rules.markers_at_cell(cell) {
+        for (at, place, when) in rules.markers_at_cell(cell) {
             let Some(rule) = rules.compiled().get(*at as usize) else { continue };
             let Some(marker) = rule.markers.get(*place) else { continue };
+            let fields = (rules.key_fields().remembered_by(*at, *place), *place);
             if self.raiser.counters.get(*at as usize).is_none_or(|counters| counters.told.disabled)
-                || !marker.when.holds(work.subject, rules.lists())
-                || !marker.name_of(*place, work.subject, &mut name)
+                || !when.holds(work.subject, rules.lists())
+                || work.names.marker(fields, rules.key_fields(), work.subject, &self.hasher).is_none()
                 || self.is_repeat(work)
                 || (work.known && self.saver.shape(*at).is_some())
             {
                 continue;
             }
             let (epoch, known) = (self.partitions.epoch, self.state.len());
-            let slot = self.state.find_or_insert(*at, &name, || Key {
-                history: Some(Box::new(History::new(marker.keep))),
-                ..Key::new(*at, &name, epoch)
+            let Some(name) = work.names.marker(fields, rules.key_fields(), work.subject, &self.hasher) else {
+                continue;
+            };
+            let slot = self.state.find_or_insert(*at, name, || Key {
+                history: Some(History::new(marker.keep)),
+                ..Key::new(*at, name.bytes, epoch)
             });
             let Some(mut key) = self.state.take(slot) else { continue };
             self.refresh_key(rule, &mut key);
@@ -277,7 +280,7 @@ impl Detector {
                     memory: memory.clone(),
                     reach,
                 };
-                history.insert(moment, |chain| self.partitions.id(chain));
+                history.insert(moment, |chain| self.partitions.chain(chain));
                 self.saver.contributed(&mut key.tracks, *at, work.chain, subject.offset);
             }
             self.put_back(rule, slot, key);

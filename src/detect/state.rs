@@ -6,7 +6,9 @@
 //! when it comes back it starts one class higher than a fresh one, so that an attacker who is slower than the flood
 //! still gathers events.
 
-use super::{feed::Behind, finding::Deferred, history::History, save::Tracks, window::Window};
+use super::{
+    feed::Behind, finding::Deferred, history::History, keys::Called, markers::Marker, save::Tracks, window::Window,
+};
 use ahash::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -76,7 +78,7 @@ pub(super) struct Key {
     /// Of a window over findings: the records behind them.
     pub behind: Option<Box<Behind>>,
     /// What a marker remembers of the key.
-    pub history: Option<Box<History>>,
+    pub history: Option<History>,
     /// Of a durable rule: what of it is written.
     pub tracks: Option<Box<Tracks>>,
     /// The detector's epoch when chains that went away were last taken out.
@@ -120,7 +122,7 @@ impl Key {
             + marks
             + dirty
             + self.behind.as_ref().map_or(0, |behind| behind.bytes())
-            + self.history.as_ref().map_or(0, |history| size_of::<History>() + history.bytes())
+            + self.history.as_ref().map_or(0, History::bytes)
             + self.tracks.as_ref().map_or(0, |tracks| tracks.bytes())
             + 48
     }
@@ -141,6 +143,15 @@ struct Slot {
     next: u32,
     bytes: usize,
     class: u8,
+}
+
+/// The hash of a rule's key, or of a marker's: that of its name is worked out once for all who ask for it.
+fn hash(rule: u32, name: Called<'_>) -> u64 {
+    // as many places as a rule has markers; 0 is the rule's own
+    let place = Marker::place_of(name.bytes).map_or(0, |place| place as u64 + 1);
+    let whose = (u64::from(rule) << 8 | place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let product = u128::from(name.hash ^ whose) * 0x5851_f42d_4c95_7f2d_u128;
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// Keys, found by name, in order of how much there is to lose.
@@ -209,13 +220,16 @@ impl State {
     }
 
     /// A key, by its name.
-    pub fn find(&self, rule: u32, name: &[u8]) -> Option<&Key> {
+    pub fn find(&self, rule: u32, name: Called<'_>) -> Option<&Key> {
         self.get(self.slot_of(rule, name)?)
     }
 
     /// The slot of a key, by its name.
-    pub fn slot_of(&self, rule: u32, name: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one((rule, name));
+    pub fn slot_of(&self, rule: u32, name: Called<'_>) -> Option<u32> {
+        self.probe(hash(rule, name), rule, name.bytes)
+    }
+
+    fn probe(&self, hash: u64, rule: u32, name: &[u8]) -> Option<u32> {
         let same = |at: &u32| {
             let slot = self.slots.get(*at as usize).filter(|slot| slot.hash == hash);
             slot.and_then(|slot| slot.key.as_ref()).is_some_and(|key| key.rule == rule && *key.name == *name)
@@ -223,21 +237,21 @@ impl State {
         self.table.find(hash, same).copied()
     }
 
+    /// How keys are called whose bytes alone are known.
+    pub fn called<'a>(&self, name: &'a [u8]) -> Called<'a> {
+        Called::new(name, &self.hasher)
+    }
+
     /// Whether a key was pushed out of late. It may say yes for one that was not, once in forty times.
-    pub fn was_pushed_out(&self, rule: u32, name: &[u8]) -> bool {
-        self.evicted > 0 && self.ghosts.contains(self.hasher.hash_one((rule, name)))
+    pub fn was_pushed_out(&self, rule: u32, name: Called<'_>) -> bool {
+        self.evicted > 0 && self.ghosts.contains(hash(rule, name))
     }
 
     /// The slot of a key, made by `make` if there is none.
-    pub fn find_or_insert(&mut self, rule: u32, name: &[u8], make: impl FnOnce() -> Key) -> u32 {
-        let hash = self.hasher.hash_one((rule, name));
-        let slots = &self.slots;
-        let same = |at: &u32| {
-            let slot = &slots[*at as usize];
-            slot.hash == hash && slot.key.as_ref().is_some_and(|key| key.rule == rule && *key.name == *name)
-        };
-        if let Some(found) = self.table.find(hash, same) {
-            return *found;
+    pub fn find_or_insert(&mut self, rule: u32, name: Called<'_>, make: impl FnOnce() -> Key) -> u32 {
+        let hash = hash(rule, name);
+        if let Some(found) = self.probe(hash, rule, name.bytes) {
+            return found;
         }
         let mut key = make();
         key.returned = self.evicted > 0 && self.ghosts.contains(hash);
@@ -346,7 +360,7 @@ impl State {
             let Some(key) = &mut slot.key else { continue };
             let Some(rule) = number(key.rule) else { continue };
             key.rule = rule;
-            slot.hash = self.hasher.hash_one((rule, &*key.name));
+            slot.hash = hash(rule, Called::new(&key.name, &self.hasher));
             let (hash, slots) = (slot.hash, &self.slots);
             self.table.insert_unique(hash, at as u32, |other| slots[*other as usize].hash);
         }

@@ -244,7 +244,14 @@ impl OwnedWhat {
     fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => {
-                size_of::<AuthEvent>() + Field::ALL.iter().map(|field| heap(event.get(*field))).sum::<usize>()
+                let mut filled = event.filled();
+                let mut bytes = size_of::<AuthEvent>();
+                while filled != 0 {
+                    let at = filled.trailing_zeros();
+                    bytes += Field::ALL.get(at as usize).map_or(0, |field| heap(event.get(*field)));
+                    filled &= filled - 1;
+                }
+                bytes
             }
             Self::Rejection(rejection) => rejection.detail.len(),
             Self::Finding(found) => found.bytes(),

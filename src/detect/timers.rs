@@ -125,19 +125,19 @@ impl<T> Timers<T> {
         self.heap = heap.into();
     }
 
-    /// Takes out those that `wanted` wants, in their order.
-    pub fn take(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
-        let (mut taken, mut left) = (Vec::new(), BinaryHeap::new());
-        for timer in std::mem::take(&mut self.heap) {
-            if wanted(&timer.0.what) { taken.push(timer.0) } else { left.push(timer) }
-        }
-        self.heap = left;
-        for (_, queue) in &mut self.queues {
-            let (out, left): (Vec<_>, Vec<_>) = queue.drain(..).partition(|timer| wanted(&timer.what));
-            queue.extend(left);
-            taken.extend(out);
-        }
-        self.count -= taken.len();
+    /// Takes out of each what `part` gives, in their order. It says whether anything is left that must stay.
+    pub fn split(&mut self, mut part: impl FnMut(&mut T) -> (Option<T>, bool)) -> Vec<T> {
+        let mut taken = Vec::new();
+        let mut stays = |timer: &mut Timer<T>| {
+            let (out, stays) = part(&mut timer.what);
+            taken.extend(out.map(|what| Timer { what, ..*timer }));
+            stays
+        };
+        let mut heap = std::mem::take(&mut self.heap).into_vec();
+        heap.retain_mut(|timer| stays(&mut timer.0));
+        self.heap = heap.into();
+        self.queues.iter_mut().for_each(|(_, queue)| queue.retain_mut(&mut stays));
+        self.count = self.heap.len() + self.queues.iter().map(|(_, queue)| queue.len()).sum::<usize>();
         taken.sort_unstable();
         taken.into_iter().map(|timer| timer.what).collect()
     }
