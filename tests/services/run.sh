@@ -409,7 +409,7 @@ chaos() {
 # The topics take minutes to fill: unlike a test's, the broker's data stays, in target/bench.
 bench() {
   local arguments
-  stage build cargo build --locked --release --benches
+  stage build cargo bench --locked --bench e2e --no-run
   ((failed == 0)) || return 0
   mkdir -p target/bench
   kafka_home=$PWD/target/bench/kafka
