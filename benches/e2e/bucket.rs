@@ -32,8 +32,8 @@ pub async fn create(s3: &str, name: &str, locks: bool) -> Result<(), String> {
     made.map(drop).map_err(|e| format!("cannot create the bucket {name}: {e:?}"))
 }
 
-/// Removes a bucket with all versions in it: what a dozen contestants store would fill the endpoint's memory.
-pub async fn remove(s3: &str, name: &str) -> Result<(), String> {
+/// Removes a bucket with all versions in it, locked ones too: what a dozen contestants store would fill the endpoint.
+pub async fn remove(s3: &str, name: &str, locks: bool) -> Result<(), String> {
     let (client, why) = (client(s3), |e: String| format!("cannot empty the bucket {name}: {e}"));
     loop {
         let page = client.list_object_versions().bucket(name).send().await.map_err(|e| why(format!("{e:?}")))?;
@@ -48,7 +48,8 @@ pub async fn remove(s3: &str, name: &str) -> Result<(), String> {
         }
         let delete = Delete::builder().set_objects(Some(named)).quiet(true).build();
         let delete = delete.map_err(|e| why(e.to_string()))?;
-        let deleted = client.delete_objects().bucket(name).delete(delete).bypass_governance_retention(true);
+        let deleted =
+            client.delete_objects().bucket(name).delete(delete).set_bypass_governance_retention(locks.then_some(true));
         let deleted = deleted.send().await.map_err(|e| why(format!("{e:?}")))?;
         if let Some(error) = deleted.errors().first() {
             return Err(why(format!("{:?}", error.message())));

@@ -106,6 +106,11 @@ pub fn all(run: &Run) -> Vec<Contestant> {
 }
 
 impl Contestant {
+    /// Whether it is somebody else's program that stores what it reads.
+    pub fn is_peer(&self) -> bool {
+        matches!(self.kind, Kind::Peer { .. })
+    }
+
     pub async fn run(&self, run: &Run, round: usize) -> Result<Figure, String> {
         let topic = self.topic.topic(run.events);
         let slug: String =
@@ -159,7 +164,7 @@ async fn peer(
     let progress = Progress::new(&run.brokers, topic, group);
     let mut figure = watch::run(command, progress.goal(), &Until::Committed(&progress, linger))?;
     (figure.objects, figure.stored_mib) = stored(&bucket::spec(&run.s3, &bucket)).await?;
-    bucket::remove(&run.s3, &bucket).await?;
+    bucket::remove(&run.s3, &bucket, false).await?;
     Ok(figure)
 }
 

@@ -46,7 +46,7 @@ pub struct Instance {
 }
 
 /// The rule of the probes: it fires at once, for each of them.
-const PROBE: &str = r#"// A probe of the benchmark.
+pub const PROBE: &str = r#"// A probe of the benchmark.
 rule("BENCH-0001", #{
     name:     "Probe",
     severity: LOW,
@@ -64,9 +64,12 @@ pub fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")
 }
 
-/// The program under measurement, or another build of it.
+/// The program under measurement, or another build of it. `AUTHSEAL_TEST_BINARY` names the one that is shipped: the one
+/// that is built with a benchmark has what dev-dependencies switch on in common crates.
 pub fn command(other: Option<&Path>) -> Command {
-    let mut command = Command::new(other.unwrap_or(Path::new(env!("CARGO_BIN_EXE_authseal"))));
+    let shipped = std::env::var_os("AUTHSEAL_TEST_BINARY").map(PathBuf::from);
+    let own = shipped.as_deref().unwrap_or(Path::new(env!("CARGO_BIN_EXE_authseal")));
+    let mut command = Command::new(other.unwrap_or(own));
     credentials(&mut command);
     command
 }
@@ -83,7 +86,8 @@ pub fn quiet(command: &mut Command) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
+/// Writes a file.
+pub fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
@@ -181,7 +185,7 @@ impl Instance {
     /// Removes what it has stored. Its configuration and its log stay.
     pub async fn remove(&self, run: &Run) -> Result<(), String> {
         match &self.bucket {
-            Some(bucket) => bucket::remove(&run.s3, bucket).await,
+            Some(bucket) => bucket::remove(&run.s3, bucket, true).await,
             None => fs::remove_dir_all(self.home.join("store")).map_err(|e| e.to_string()),
         }
     }

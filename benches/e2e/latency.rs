@@ -1,8 +1,9 @@
 //! From an event to its alert: how long a finding takes that needs no other event, at several rates.
 //!
 //! Probes are mixed into ordinary traffic. Each is an event of its own user that one rule selects and tells at once.
-//! The clock begins when the probe is handed to the producer, and ends twice: when the broker appended the alert (its
-//! record's time, in milliseconds) and when a consumer of the alerts has it. So the producer's linger (1 ms), the
+//! The clock begins when the probe is handed to the producer, and ends when the broker appended the alert (its record's
+//! time, in milliseconds) and when a consumer of the alerts has it. Beside it a plain consumer reads the same topic: when
+//! it has the probe is what Kafka and the machine need without authseal. So the producer's linger (5 ms, its default), the
 //! broker's work, the reader's fetch and both sides of authseal are in it. A rate counts when it was kept.
 
 use crate::{
@@ -18,6 +19,7 @@ use authseal::{
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    message::BorrowedMessage,
     producer::{BaseRecord, Producer},
 };
 use serde::Serialize;
@@ -35,6 +37,9 @@ pub const RATES: [u64; 4] = [1_000, 10_000, 50_000, 100_000];
 const PROBES: u64 = 100;
 /// Events that are made before the clock begins and sent again and again, each under an id and a time of its own.
 const POOL: usize = 100_000;
+/// Milliseconds that the producer gathers for. librdkafka sends a request for each partition: with less, the broker would
+/// be measured, at ten thousand requests a second.
+const LINGER: &str = "5";
 /// How long a probe is waited for when the sending has ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long authseal may take to be ready.
@@ -53,6 +58,8 @@ pub struct Level {
     /// p50, p90, p99, p99.9 and the most: until the broker had the alert, and until a consumer had it.
     pub appended: [f64; 5],
     pub read: [f64; 5],
+    /// Until a plain consumer of the same topic had the probe itself: what is there without authseal.
+    pub alone: [f64; 5],
     /// CPU of authseal, µs an event.
     pub cpu_us: f64,
 }
@@ -64,10 +71,11 @@ pub struct Course {
     pub levels: Vec<Level>,
 }
 
-/// When a probe was sent, appended as an alert, and read: microseconds since 1970.
+/// When a probe was sent, seen by a plain consumer, appended as an alert, and read: microseconds since 1970.
 #[derive(Debug, Clone, Copy, Default)]
 struct Times {
     sent: i64,
+    seen: i64,
     appended: i64,
     read: i64,
 }
@@ -100,17 +108,17 @@ async fn course(run: &Run, rules: Rules) -> Result<Vec<Level>, String> {
     let instance = Instance::new(run, &setup).await?;
     let probes = Probes::default();
     let ended = Arc::new(AtomicBool::new(false));
-    let reader = {
-        let (brokers, alerts, probes, ended) =
-            (run.brokers.clone(), instance.alerts.clone(), probes.clone(), ended.clone());
-        std::thread::spawn(move || read(&brokers, &alerts, &probes, &ended))
+    let watch = |topic: &str, take: Take| {
+        let (brokers, topic, probes, ended) = (run.brokers.clone(), topic.to_owned(), probes.clone(), ended.clone());
+        std::thread::spawn(move || read(&brokers, &topic, &probes, &ended, take))
     };
+    let readers = [watch(&instance.alerts, alerted), watch(&topic, seen)];
     let running = watch::start(instance.command()?)?;
     let feeder = Sender::new(&run.brokers, &topic, probes.clone());
     let levels = levels(run, feeder, &running, &probes);
     drop(running);
     ended.store(true, Ordering::Relaxed);
-    drop(reader.join());
+    readers.into_iter().for_each(|reader| drop(reader.join()));
     topic::remove(&run.brokers, &topic).await;
     levels.map_err(|why| format!("{why}; see {}", instance.log().display())).inspect(|levels| {
         drop(std::fs::remove_dir_all(instance.home.join("store")));
@@ -148,6 +156,7 @@ fn levels(run: &Run, mut feeder: Sender, running: &Running, probes: &Probes) -> 
             // the broker's clock has milliseconds: what was appended in the millisecond of its sending took none
             appended: percentiles(&found, |probe| (probe.appended - probe.sent).max(0)),
             read: percentiles(&found, |probe| probe.read - probe.sent),
+            alone: percentiles(&found, |probe| probe.seen - probe.sent),
             cpu_us: cpu * 1e6 / sent.max(1) as f64,
         });
     }
@@ -170,8 +179,8 @@ impl Level {
         let [p50, p90, p99, p999, most] = self.appended;
         format!(
             "{:7} events/s ({:7.0} sent): p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1}, p99.9 {p999:.1}, most {most:.1} ms; \
-             read p99 {:.1} ms; {} probes, {} lost; {:.2} µs of CPU an event",
-            self.rate, self.sent, self.read[2], self.probes, self.lost, self.cpu_us
+             read p99 {:.1} ms; Kafka alone p50 {:.1}, p99 {:.1} ms; {} probes, {} lost; {:.2} µs of CPU an event",
+            self.rate, self.sent, self.read[2], self.alone[0], self.alone[2], self.probes, self.lost, self.cpu_us
         )
     }
 }
@@ -188,7 +197,7 @@ struct Sender {
 impl Sender {
     fn new(brokers: &str, topic: &str, probes: Probes) -> Self {
         let mut config = topic::config(brokers);
-        config.set("linger.ms", "1").set("compression.type", "lz4").set("queue.buffering.max.kbytes", "262144");
+        config.set("linger.ms", LINGER).set("compression.type", "lz4").set("queue.buffering.max.kbytes", "262144");
         let producer = config.create().expect("a producer");
         Self { producer, topic: topic.into(), pool: Events::new().take(POOL).collect(), number: 0, probes }
     }
@@ -231,33 +240,55 @@ impl Sender {
         } else {
             segment::encode_event(&mut value, event);
         }
-        let key = number.to_le_bytes();
+        let key = match is_probe {
+            true => format!("{NAME}{}.", lock(&self.probes).len() - 1).into_bytes(),
+            false => number.to_le_bytes().to_vec(),
+        };
         topic::send(&self.producer, BaseRecord::to(&self.topic).key(&key).payload(&value));
     }
 }
 
-/// Takes alerts as they come.
-fn read(brokers: &str, alerts: &str, probes: &Probes, ended: &AtomicBool) {
+/// What is made of a message.
+type Take = fn(&BorrowedMessage<'_>, &Probes);
+
+/// Takes the messages of a topic as they come.
+fn read(brokers: &str, topic: &str, probes: &Probes, ended: &AtomicBool, take: Take) {
     let mut config = topic::config(brokers);
-    config.set("group.id", "bench").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "500");
+    config.set("group.id", "bench").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().expect("a consumer");
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(alerts, 0, Offset::Beginning).expect("an offset");
+    for (partition, ..) in topic::ends(brokers, topic) {
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    }
     consumer.assign(&list).expect("an assignment");
     while !ended.load(Ordering::Relaxed) {
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-        let read = now();
-        let appended = message.timestamp().to_millis().unwrap_or(0) * 1000;
-        let Some(number) = message.payload().and_then(number) else { continue };
-        if let Some(probe) = lock(probes).get_mut(number).filter(|probe| probe.read == 0) {
-            (probe.appended, probe.read) = (appended, read);
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            take(&message, probes);
         }
     }
 }
 
-/// The number of the probe that an alert is about.
-fn number(alert: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(alert).ok()?;
+/// An alert.
+fn alerted(message: &BorrowedMessage<'_>, probes: &Probes) {
+    let read = now();
+    let appended = message.timestamp().to_millis().unwrap_or(0) * 1000;
+    let Some(number) = message.payload().and_then(number) else { return };
+    if let Some(probe) = lock(probes).get_mut(number).filter(|probe| probe.read == 0) {
+        (probe.appended, probe.read) = (appended, read);
+    }
+}
+
+/// An event: the keys of probes say that they are.
+fn seen(message: &BorrowedMessage<'_>, probes: &Probes) {
+    let Some(number) = message.key().filter(|key| key.len() != 8).and_then(number) else { return };
+    if let Some(probe) = lock(probes).get_mut(number) {
+        probe.seen = now();
+    }
+}
+
+/// The number of the probe that a text names.
+fn number(text: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(text).ok()?;
     let (_, rest) = text.split_once(NAME)?;
     rest.split('.').next()?.parse().ok()
 }

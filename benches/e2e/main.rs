@@ -51,8 +51,6 @@ enum What {
     ConsumeBatch(limit::Which),
     /// The same with rust-rdkafka's stream, as its users do.
     ConsumeStream(limit::Which),
-    /// Judges lines of JSON by a folder of rules.
-    Judge(alone::Judge),
 }
 
 #[derive(Parser, Clone)]
@@ -134,7 +132,6 @@ fn main() {
     match Arguments::parse_from(words).command {
         What::ConsumeBatch(which) => limit::batch(&which),
         What::ConsumeStream(which) => limit::stream(&which),
-        What::Judge(which) => alone::judge(&which),
         What::Run(run) => {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.spawn(watch::end_on_signal());

@@ -74,7 +74,7 @@ fn machine(took: Duration) -> String {
 fn alone(contest: &Contest) -> String {
     let decoding = contest.judged.first().map_or(f64::NAN, |judged| median(&judged.figures, Figure::cpu_us));
     let mut out = format!(
-        "{} lines of JSON, one thread each, {} interleaved rounds, medians.\n\n\
+        "{} lines of JSON, {} interleaved rounds, medians.\n\n\
          | contestant | CPU µs an event (lowest to highest) | beyond decoding | peak MiB | findings | what it does |\n\
          |---|---|---|---|---|---|\n",
         contest.events,
@@ -99,8 +99,8 @@ fn alone(contest: &Contest) -> String {
 
 fn latency(courses: &[Course]) -> String {
     let mut out = String::from(
-        "| rules | events/s (sent) | probes | p50 | p90 | p99 | p99.9 | most | read, p99 | CPU µs an event |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+        "| rules | events/s (sent) | probes | p50 | p90 | p99 | p99.9 | most | read, p99 | Kafka alone, p50 | p99 \
+         | CPU µs an event |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for course in courses {
         for level in &course.levels {
@@ -109,8 +109,15 @@ fn latency(courses: &[Course]) -> String {
             writeln!(
                 out,
                 "| {} | {} ({:.0}) | {}{lost} | {p50:.1} | {p90:.1} | **{p99:.1}** | {p999:.1} | {most:.1} | {:.1} | \
-                 {:.2} |",
-                course.rules, level.rate, level.sent, level.probes, level.read[2], level.cpu_us
+                 {:.1} | {:.1} | {:.2} |",
+                course.rules,
+                level.rate,
+                level.sent,
+                level.probes,
+                level.read[2],
+                level.alone[0],
+                level.alone[2],
+                level.cpu_us
             )
             .expect("a string takes all");
         }

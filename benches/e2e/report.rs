@@ -10,6 +10,8 @@ pub struct Row {
     pub name: &'static str,
     pub does: &'static str,
     pub topic: String,
+    /// Whether what came before the first commit is told apart: a program that commits as it goes.
+    pub steady: bool,
     pub figures: Vec<Figure>,
 }
 
@@ -29,7 +31,7 @@ pub fn span(figures: &[Figure]) -> String {
 impl Row {
     pub fn new(contestant: &Contestant, events: u64) -> Self {
         let topic = contestant.topic.topic(events);
-        Self { name: contestant.name, does: contestant.does, topic, figures: Vec::new() }
+        Self { name: contestant.name, does: contestant.does, topic, steady: contestant.is_peer(), figures: Vec::new() }
     }
 
     pub fn cpu(&self) -> f64 {
@@ -55,12 +57,15 @@ pub fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let (cpu, json) = (row.cpu(), if row.topic.contains("json") { " (JSON)" } else { "" });
+        let steady = match row.steady {
+            true => format!("{:.2}", median(&row.figures, Figure::steady_cpu_us)),
+            false => "–".into(),
+        };
         writeln!(
             out,
-            "| {}{json} | **{cpu:.2}** ({}) | {:.2} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {} |",
+            "| {}{json} | **{cpu:.2}** ({}) | {steady} | {:.1} | {:.2} | {:.0} | {:.0} | {:.0} | {} |",
             row.name,
             span(&row.figures),
-            median(&row.figures, Figure::steady_cpu_us),
             cpu / limit,
             cpu / ours,
             median(&row.figures, Figure::rate),
