@@ -42,6 +42,13 @@ pub fn write(run: &Run, measured: &Measured, took: Duration) {
     if run.keep_docs || !run.is_whole() {
         return;
     }
+    for (name, text) in &mut parts {
+        match *name {
+            "e2e" => text.push_str("\n![CPU an event of each contestant](performance.svg)\n"),
+            "latency" => text.push_str("\n![Milliseconds from an event to its alert](latency.svg)\n"),
+            _ => {}
+        }
+    }
     let page = fs::read_to_string(PAGE).expect(PAGE);
     let page = parts.iter().fold(page, |page, (name, text)| between(&page, name, text));
     fs::write(PAGE, page).expect(PAGE);
