@@ -2,9 +2,9 @@
 //!
 //! Probes are mixed into ordinary traffic. Each is an event of its own user that one rule selects and tells at once.
 //! The clock begins when the probe is handed to the producer, and ends when the broker appended the alert (its record's
-//! time, in milliseconds) and when a consumer of the alerts has it. Beside it a plain consumer reads the same topic: when
-//! it has the probe is what Kafka and the machine need without authseal. So the producer's linger (5 ms, its default), the
-//! broker's work, the reader's fetch and both sides of authseal are in it. A rate counts when it was kept.
+//! time, in milliseconds) and when a consumer of the alerts has it. Beside it a plain consumer reads the same topic:
+//! when it has the probe is what Kafka and the machine need without authseal. So the producer's linger (5 ms, its
+//! default), the broker's work, the reader's fetch and both sides of authseal are in it. A rate counts when it was kept.
 
 use crate::{
     Run,
@@ -37,8 +37,8 @@ pub const RATES: [u64; 4] = [1_000, 10_000, 50_000, 100_000];
 const PROBES: u64 = 100;
 /// Events that are made before the clock begins and sent again and again, each under an id and a time of its own.
 const POOL: usize = 100_000;
-/// Milliseconds that the producer gathers for. librdkafka sends a request for each partition: with less, the broker would
-/// be measured, at ten thousand requests a second.
+/// Milliseconds that the producer gathers for. librdkafka sends a request for each partition: with less, the broker
+/// would be measured, at ten thousand requests a second.
 const LINGER: &str = "5";
 /// How long a probe is waited for when the sending has ended.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -178,7 +178,8 @@ impl Level {
     pub fn line(&self) -> String {
         let [p50, p90, p99, p999, most] = self.appended;
         format!(
-            "{:7} events/s ({:7.0} sent): p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1}, p99.9 {p999:.1}, most {most:.1} ms; \
+            "{:7} events/s ({:7.0} sent): p50 {p50:.1}, p90 {p90:.1}, \
+             p99 {p99:.1}, p99.9 {p999:.1}, most {most:.1} ms; \
              read p99 {:.1} ms; Kafka alone p50 {:.1}, p99 {:.1} ms; {} probes, {} lost; {:.2} µs of CPU an event",
             self.rate, self.sent, self.read[2], self.alone[0], self.alone[2], self.probes, self.lost, self.cpu_us
         )

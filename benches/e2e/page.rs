@@ -72,8 +72,8 @@ fn machine(took: Duration) -> String {
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(", ");
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     format!(
-        "Last run: {today}, {} minutes, {cores} cores ({model}), which Kafka, the store and whoever produces share; load at \
-         its end (1, 5, 15 minutes): {load}.",
+        "Last run: {today}, {} minutes, {cores} cores ({model}), \
+         which Kafka, the store and whoever produces share; load at its end (1, 5, 15 minutes): {load}.",
         took.as_secs().div_ceil(60)
     )
 }
