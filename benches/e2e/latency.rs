@@ -4,7 +4,7 @@
 //! The clock begins when the probe is handed to the producer, and ends when the broker appended the alert (its record's
 //! time, in milliseconds) and when a consumer of the alerts has it. Beside it a plain consumer reads the same topic:
 //! when it has the probe is what Kafka and the machine need without authseal. So the producer's linger (5 ms, its
-//! default), the broker's work, the reader's fetch and both sides of authseal are in it. A rate counts when it was kept.
+//! default), the broker's work, the reader's fetch and both sides of authseal are in it.
 
 use crate::{
     Run,
