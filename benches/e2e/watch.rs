@@ -12,7 +12,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Without progress for so long, a program is given up.
-const IDLE: Duration = Duration::from_secs(90);
+const IDLE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(200);
 /// Ticks a second of /proc: always so on Linux.
@@ -153,7 +153,7 @@ fn follow(child: &mut Child, began: Instant, goal: u64, until: &Until<'_>) -> Re
         let done = match (until, &exited) {
             (Until::Committed(progress, _), None) => progress.committed(),
             (Until::Exit, Some(status)) if status.success() => goal,
-            (Until::Exit, None) if began.elapsed() < IDLE * 4 => 0,
+            (Until::Exit, None) if began.elapsed() < IDLE * 3 => 0,
             (_, Some(status)) => return Err(format!("it ended with {status} after {} of {goal} events", before.2)),
             (Until::Exit, None) => return Err("it does not end".into()),
         };
