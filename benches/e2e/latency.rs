@@ -190,7 +190,7 @@ impl Level {
 struct Sender {
     producer: Feeder,
     topic: String,
-    pool: Vec<Box<AuthEvent>>,
+    pool: Vec<AuthEvent>,
     number: u64,
     probes: Probes,
 }
@@ -200,7 +200,13 @@ impl Sender {
         let mut config = topic::config(brokers);
         config.set("linger.ms", LINGER).set("compression.type", "lz4").set("queue.buffering.max.kbytes", "262144");
         let producer = config.create().expect("a producer");
-        Self { producer, topic: topic.into(), pool: Events::new().take(POOL).collect(), number: 0, probes }
+        Self {
+            producer,
+            topic: topic.into(),
+            pool: Events::new().take(POOL).map(|event| *event).collect(),
+            number: 0,
+            probes,
+        }
     }
 
     /// Sends for so long at so many events a second; says how many were sent.
@@ -234,7 +240,7 @@ impl Sender {
                 user: Some(user.as_str().into()),
                 activity: Activity::Other,
                 action: Some("bench.probe".into()),
-                ..(**event).clone()
+                ..event.clone()
             };
             segment::encode_event(&mut value, &probe);
             probes.push(Times { sent: now(), ..Times::default() });
