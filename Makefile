@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos outages guards lint demo bench bench-stages clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos outages guards lint demo bench bench-latency bench-stages clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,8 +40,11 @@ lint: ## fmt and clippy
 demo: build ## seal and judge a made-up day, verify it, tamper with a copy: nothing to install
 	"$$CARGO_TARGET_DIR/release/authseal" demo
 
-bench: ## authseal, the limit and its peers on a real Kafka and S3: half an hour; the table goes to docs/performance.md
+bench: ## authseal, the limit and its peers on a real Kafka and S3: half an hour; the tables go to docs/performance.md
 	@tests/services/run.sh bench
+
+bench-latency: ## from an event to its alert, at several rates, on a real Kafka: four minutes
+	@AUTHSEAL_BENCH="--parts latency $(AUTHSEAL_BENCH)" tests/services/run.sh bench
 
 bench-stages: ## every stage by itself
 	cargo bench --locked

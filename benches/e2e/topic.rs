@@ -11,15 +11,27 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::RDKafkaErrorCode,
+    message::ToBytes,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufWriter, Write as _},
+    path::Path,
+    time::Duration,
+};
 
-/// Partitions of each topic.
+/// A producer with a thread of its own.
+pub type Feeder = ThreadedProducer<DefaultProducerContext>;
+
+/// Partitions of the topics that everybody reads.
 pub const PARTITIONS: i32 = 12;
 /// People whose events they are.
 const PEOPLE: u64 = 200_000;
+/// Of so many events one is an attacker's, who tries a list of accounts from one address.
+const ATTACKED: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +46,35 @@ impl Format {
     }
 }
 
-fn config(brokers: &str) -> ClientConfig {
+/// The events of every topic, the same at each run: people at work, and one attacker.
+pub struct Events {
+    people: Traffic,
+    attacker: Traffic,
+}
+
+impl Events {
+    pub fn new() -> Self {
+        Self { people: Traffic::among(Kind::Ordinary, PEOPLE), attacker: Traffic::among(Kind::Stuffing, PEOPLE) }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Box<AuthEvent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(Outcome::Event(mut event)) = self.people.batch(1).pop() else { return None };
+        if self.people.number.is_multiple_of(ATTACKED) {
+            let Some(Outcome::Event(attack)) = self.attacker.batch(1).pop() else { return None };
+            event = Box::new(AuthEvent { event_id: event.event_id, time: event.time, ..*attack });
+        }
+        // as long as events are elsewhere: a browser's name of a hundred letters would be a third of it
+        event.user_agent = event.user_agent.as_deref().and_then(|name| name.rsplit(' ').next()).map(Into::into);
+        (event.lat, event.long, event.root_session) = (None, None, None);
+        Some(event)
+    }
+}
+
+pub fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     config
@@ -43,6 +83,20 @@ fn config(brokers: &str) -> ClientConfig {
 /// First and last offset of every partition.
 pub fn ends(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
     let consumer: BaseConsumer = config(brokers).create().expect("a consumer");
+    let partitions = || {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
+        let found = metadata.topics().first()?.partitions().len();
+        (found > 0).then_some(found as i32)
+    };
+    let mut tries = 0;
+    let partitions = loop {
+        match partitions() {
+            Some(partitions) => break partitions,
+            None => assert!(tries < 100, "cannot see the partitions of {topic}"),
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        tries += 1;
+    };
     let of = |partition| {
         let mut tries = 0;
         loop {
@@ -55,7 +109,7 @@ pub fn ends(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
             tries += 1;
         }
     };
-    (0..PARTITIONS).map(of).collect()
+    (0..partitions).map(of).collect()
 }
 
 /// How many records of a topic a group has committed.
@@ -93,12 +147,18 @@ impl Progress {
     }
 }
 
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    config(brokers).create().expect("an admin client")
+}
+
 /// Creates a topic unless it is there.
-pub async fn create(brokers: &str, name: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("an admin client");
+pub async fn create(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     // events are older than a week sooner or later: time must not delete them
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    let made = admin.create_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    for (name, value) in settings {
+        topic = topic.set(name, value);
+    }
+    let made = admin(brokers).create_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -107,29 +167,42 @@ pub async fn create(brokers: &str, name: &str, partitions: i32) {
     }
 }
 
+/// Removes a topic that nobody reads again; what cannot be removed only takes room.
+pub async fn remove(brokers: &str, name: &str) {
+    drop(admin(brokers).delete_topics(&[name], &AdminOptions::new()).await);
+}
+
+/// How much a topic holds.
+pub fn held(brokers: &str, topic: &str) -> u64 {
+    ends(brokers, topic).iter().map(|(_, low, high)| (high - low) as u64).sum()
+}
+
+/// Hands a record over; waits while the producer has no room.
+pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(producer: &Feeder, mut record: BaseRecord<'_, K, V>) {
+    while let Err((why, again)) = producer.send(record) {
+        assert_eq!(why.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "Kafka takes what is sent");
+        std::thread::sleep(Duration::from_millis(5));
+        record = again;
+    }
+}
+
 /// Fills a topic with so many events, unless it holds them.
-pub async fn fill(brokers: &str, format: Format, events: u64) {
-    let topic = format.topic(events);
-    create(brokers, &topic, PARTITIONS).await;
-    let held: i64 = ends(brokers, &topic).iter().map(|(_, low, high)| high - low).sum();
-    if held as u64 == events {
+pub async fn fill(brokers: &str, format: Format, events: u64, topic: &str, partitions: i32) {
+    create(brokers, topic, partitions, &[]).await;
+    let there = held(brokers, topic);
+    if there == events {
         return;
     }
-    assert_eq!(held, 0, "{topic} holds {held} records of {events}: another run was stopped; remove the broker's data");
-    let producer: ThreadedProducer<DefaultProducerContext> = config(brokers)
+    assert_eq!(there, 0, "{topic} holds {there} records of {events}: a run was stopped; remove the broker's data");
+    let producer: Feeder = config(brokers)
         .set("compression.type", "lz4")
         .set("batch.size", "131072")
         .set("linger.ms", "20")
         .set("queue.buffering.max.kbytes", "262144")
         .create()
         .expect("a producer");
-    let mut traffic = Traffic::among(Kind::Ordinary, PEOPLE);
     let mut bytes = 0;
-    for _ in 0..events {
-        let Some(Outcome::Event(mut event)) = traffic.batch(1).pop() else { unreachable!("traffic is events") };
-        // as long as events are elsewhere: a browser's name of a hundred letters would be a third of it
-        event.user_agent = event.user_agent.as_deref().and_then(|name| name.rsplit(' ').next()).map(Into::into);
-        (event.lat, event.long, event.root_session) = (None, None, None);
+    for event in Events::new().take(events as usize) {
         let value = match format {
             Format::Avro => {
                 let mut value = Vec::new();
@@ -140,16 +213,25 @@ pub async fn fill(brokers: &str, format: Format, events: u64) {
         };
         bytes += value.len();
         let key = event.user.as_deref().unwrap_or_default();
-        let mut record = BaseRecord::to(&topic).key(key).payload(&value).timestamp(event.time.millis());
-        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) = producer.send(record) {
-            std::thread::sleep(Duration::from_millis(5));
-            record = again;
-        }
+        send(&producer, BaseRecord::to(topic).key(key).payload(&value).timestamp(event.time.millis()));
     }
     producer.flush(Duration::from_secs(120)).expect("all are written");
-    let held: i64 = ends(brokers, &topic).iter().map(|(_, low, high)| high - low).sum();
-    assert_eq!(held as u64, events, "{topic} does not hold what was sent: did Kafka refuse it?");
-    println!("{topic}: {events} events of {:.1} bytes, {PARTITIONS} partitions", bytes as f64 / events as f64);
+    assert_eq!(held(brokers, topic), events, "{topic} does not hold what was sent: did Kafka refuse it?");
+    println!("{topic}: {events} events of {:.1} bytes, {partitions} partitions", bytes as f64 / events as f64);
+}
+
+/// Writes events as lines of JSON, unless the file is there.
+pub fn write_lines(path: &Path, events: u64) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = path.with_extension("part");
+    let mut out = BufWriter::new(fs::File::create(&unfinished)?);
+    for event in Events::new().take(events as usize) {
+        writeln!(out, "{}", json(&event))?;
+    }
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(unfinished, path)
 }
 
 /// An event as canonical JSON, without what is not set.

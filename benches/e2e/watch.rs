@@ -5,12 +5,14 @@ use serde::Serialize;
 use std::{
     fs,
     os::unix::process::CommandExt,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Without progress for so long, a program is given up.
-const IDLE: Duration = Duration::from_secs(90);
+const IDLE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(200);
 /// Ticks a second of /proc: always so on Linux.
@@ -68,7 +70,7 @@ pub enum Until<'a> {
 }
 
 /// CPU seconds and peak resident MiB of a process and all below it.
-fn tree(root: u32) -> (f64, f64) {
+pub fn tree(root: u32) -> (f64, f64) {
     let (mut ticks, mut peak, mut todo) = (0.0, 0.0, vec![root]);
     while let Some(pid) = todo.pop() {
         if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -96,16 +98,46 @@ fn reaped() -> f64 {
     fields.skip(13).take(2).filter_map(|n| n.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
+/// Starts it, in a group of its own, so that all of it can be ended.
+pub fn start(mut command: Command) -> Result<Running, String> {
+    let mut groups = groups();
+    let child = command.process_group(0).spawn().map_err(|e| format!("cannot start {command:?}: {e}"))?;
+    groups.push(child.id());
+    Ok(Running(child))
+}
+
+/// The groups of what runs.
+fn groups() -> MutexGuard<'static, Vec<u32>> {
+    static GROUPS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When this program is asked to end, ends what it has started, and itself.
+pub async fn end_on_signal() {
+    let listen = |kind| signal(kind).expect("a handler of signals");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    // held until the end: nothing is started any more
+    let groups = groups();
+    groups.iter().for_each(|group| send("-TERM", *group));
+    std::thread::sleep(Duration::from_secs(3));
+    groups.iter().for_each(|group| send("-KILL", *group));
+    std::process::exit(143);
+}
+
+/// Sends a signal to a group.
+fn send(name: &str, group: u32) {
+    drop(Command::new("kill").args([name, "--", &format!("-{group}")]).stderr(Stdio::null()).status());
+}
+
 /// Runs it. What is stored is not known yet.
-pub fn run(mut command: Command, goal: u64, until: &Until<'_>) -> Result<Figure, String> {
+pub fn run(command: Command, goal: u64, until: &Until<'_>) -> Result<Figure, String> {
     let (began, before) = (Instant::now(), reaped());
-    // a group of its own, so that all of it can be ended
-    let mut child = command.process_group(0).spawn().map_err(|e| format!("cannot start {command:?}: {e}"))?;
-    let mut result = follow(&mut child, began, goal, until);
+    let mut child = start(command)?;
+    let mut result = follow(&mut child.0, began, goal, until);
     if let (Until::Exit, Ok(figure)) = (until, &mut result) {
         figure.cpu_s = reaped() - before;
     }
-    end(&mut child);
     result
 }
 
@@ -121,7 +153,7 @@ fn follow(child: &mut Child, began: Instant, goal: u64, until: &Until<'_>) -> Re
         let done = match (until, &exited) {
             (Until::Committed(progress, _), None) => progress.committed(),
             (Until::Exit, Some(status)) if status.success() => goal,
-            (Until::Exit, None) if began.elapsed() < IDLE * 4 => 0,
+            (Until::Exit, None) if began.elapsed() < IDLE * 3 => 0,
             (_, Some(status)) => return Err(format!("it ended with {status} after {} of {goal} events", before.2)),
             (Until::Exit, None) => return Err("it does not end".into()),
         };
@@ -155,19 +187,28 @@ fn follow(child: &mut Child, began: Instant, goal: u64, until: &Until<'_>) -> Re
     })
 }
 
-/// Ends it and all that it started: politely, then not.
-fn end(child: &mut Child) {
-    let group = format!("-{}", child.id());
-    let signal =
-        |name: &str| drop(Command::new("kill").args([name, "--", &group]).stderr(std::process::Stdio::null()).status());
-    signal("-TERM");
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(30) {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
+/// A program that runs; dropped, it and all that it started are ended: politely, then not.
+pub struct Running(Child);
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
-    signal("-KILL");
-    let _ = child.wait();
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = self.0.id();
+        send("-TERM", group);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(30) {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        send("-KILL", group);
+        let _ = self.0.wait();
+        groups().retain(|running| *running != group);
+    }
 }

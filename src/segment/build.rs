@@ -9,6 +9,17 @@ use crate::{
     merkle::Tree,
     record::{Decoded, Gap, Outcome, RawRecord, TimestampType},
 };
+use std::cell::RefCell;
+
+/// What a leaf takes at most as a rule; a longer one is encoded all the same.
+const LEAF: usize = 16 << 10;
+/// A block, and the leaf that no longer fits into it.
+const ROOM: usize = MAX_BLOCK + LEAF;
+
+thread_local! {
+    /// Where a block is compressed before its length is known: one for each thread, not one for each open segment.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Leaves of consecutive offsets, encoded as they come.
 pub struct SegmentBuilder {
@@ -22,8 +33,6 @@ pub struct SegmentBuilder {
     /// Finished blocks. Their sync markers depend on the root and are still zeros, at these places.
     body: Vec<u8>,
     markers: Vec<usize>,
-    /// Where a block is compressed before its length is known.
-    scratch: Vec<u8>,
     tree: Tree,
     uncompressed: usize,
     counts: Counts,
@@ -42,7 +51,6 @@ impl SegmentBuilder {
             in_block: 0,
             body: Vec::new(),
             markers: Vec::new(),
-            scratch: Vec::new(),
             tree: Tree::default(),
             uncompressed: 0,
             counts: Counts::default(),
@@ -108,7 +116,7 @@ impl SegmentBuilder {
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        let buffers = self.block.capacity() + self.body.capacity() + self.scratch.capacity();
+        let buffers = self.block.capacity() + self.body.capacity();
         buffers + self.markers.capacity() * size_of::<usize>() + size_of::<Self>()
     }
 
@@ -158,6 +166,7 @@ impl SegmentBuilder {
     /// Encodes one leaf at the end of the open block, closes the block before it if the leaf does not fit, hashes it.
     fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let start = self.block.len();
+        self.make_room();
         encode(&mut self.block);
         let length = self.block.len() - start;
         if self.uncompressed + length > MAX_SEGMENT {
@@ -178,23 +187,36 @@ impl SegmentBuilder {
         Ok(())
     }
 
+    /// Takes room for a whole block where doubling would take it for two: an instance has as many open blocks as it
+    /// reads partitions.
+    fn make_room(&mut self) {
+        let (length, capacity) = (self.block.len(), self.block.capacity());
+        if capacity < ROOM && length + LEAF > capacity && 2 * capacity > ROOM {
+            self.block.reserve_exact(ROOM - length);
+        }
+    }
+
     /// Compresses the first `length` bytes of the open block, which are `count` leaves, and keeps the rest open.
     fn flush(&mut self, length: usize, count: i64) -> Result<()> {
         if length == 0 {
             return Ok(());
         }
-        codec::compress(self.codec, self.level, &self.block[..length], &mut self.scratch)?;
-        self.body.reserve(self.scratch.len() + 36);
-        put_long(&mut self.body, count);
-        put_long(&mut self.body, self.scratch.len() as i64);
-        self.body.extend_from_slice(&self.scratch);
+        SCRATCH.with_borrow_mut(|scratch| {
+            codec::compress(self.codec, self.level, &self.block[..length], scratch)?;
+            self.body.reserve(scratch.len() + 36);
+            put_long(&mut self.body, count);
+            put_long(&mut self.body, scratch.len() as i64);
+            self.body.extend_from_slice(scratch);
+            // one large record must not hold its memory for the life of the thread
+            scratch.shrink_to(2 * MAX_BLOCK);
+            Ok::<_, Error>(())
+        })?;
         self.markers.push(self.body.len());
         self.body.extend_from_slice(&[0; 16]);
         self.block.drain(..length);
         self.in_block = 0;
         // one large record must not hold its memory for the life of the segment
-        self.block.shrink_to(2 * MAX_BLOCK);
-        self.scratch.shrink_to(2 * MAX_BLOCK);
+        self.block.shrink_to(ROOM);
         Ok(())
     }
 }

@@ -117,3 +117,22 @@ fn nothing_is_signed_that_does_not_agree() {
     let stranger = Signer::from_seed("example.com/other/seal", [1; 32]).unwrap();
     assert_eq!(seal(draft(), good, &stranger).map(drop).unwrap_err().kind(), Kind::Config);
 }
+
+#[test]
+fn an_open_block_takes_no_more_memory_than_a_block() {
+    let opaque = decoded(record::Outcome::Opaque);
+    let mut builder = SegmentBuilder::new(0, Codec::Zstandard, 1);
+    // four blocks of records that compress to next to nothing: what is held is the open block
+    while builder.uncompressed_bytes() < 4 * MAX_BLOCK {
+        builder.push_record(&large(builder.to(), 500), &opaque).unwrap();
+        assert!(builder.memory_bytes() < MAX_BLOCK + MAX_BLOCK / 8, "{} bytes", builder.memory_bytes());
+    }
+    // one large record grows it, for as long as it is there
+    builder.push_record(&large(builder.to(), 3 * MAX_BLOCK), &opaque).unwrap();
+    assert!(builder.memory_bytes() >= 3 * MAX_BLOCK);
+    for _ in 0..3 {
+        builder.push_record(&large(builder.to(), 500), &opaque).unwrap();
+    }
+    assert!(builder.memory_bytes() < MAX_BLOCK + MAX_BLOCK / 8, "{} bytes", builder.memory_bytes());
+    assert!(open(&sealed(builder).bytes, &Verifiers::of(&signer())).is_ok());
+}
