@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos outages lint demo bench bench-stages clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos outages lint demo bench bench-stages counts clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +42,9 @@ bench: ## authseal, the limit and its peers on a real Kafka and S3: half an hour
 
 bench-stages: ## every stage by itself
 	cargo bench --locked
+
+counts: ## instructions and allocations an event, stage by stage, beside the committed ones (BLESS=1 commits to what it counts)
+	@tests/services/run.sh counts
 
 clean-services: ## stop services that a killed run left behind, remove their data
 	@tests/services/clean.sh
