@@ -94,6 +94,8 @@ pub(crate) struct Step {
 #[derive(Debug, Clone)]
 pub(crate) enum How {
     Text,
+    /// A number of more than 32 bits is no int.
+    Int,
     Long,
     Double,
     Boolean,
@@ -276,7 +278,8 @@ fn how(target: Field, node: &Node) -> How {
     match (target.field_type(), node) {
         (FieldType::Text | FieldType::OptText, Node::String) => How::Text,
         (FieldType::Micros | FieldType::OptMicros, Node::Moment(unit)) => How::Moment(*unit),
-        (FieldType::OptLong | FieldType::OptInt, Node::Int | Node::Long) => How::Long,
+        (FieldType::OptLong | FieldType::OptInt, Node::Int) => How::Int,
+        (FieldType::OptLong | FieldType::OptInt, Node::Long) => How::Long,
         (FieldType::OptDouble, Node::Double) => How::Double,
         (FieldType::OptBool, Node::Boolean) => How::Boolean,
         (FieldType::Enum(ours, _), Node::Enum(theirs)) => {

@@ -96,8 +96,9 @@ impl<'a> Run<'a, '_, '_> {
                     None => return Err(Fail::new(codes::NOT_AVRO, "an enum has no symbol of that number").at(at)),
                 }
             }
-            How::Long | How::Double | How::Boolean => {
+            How::Int | How::Long | How::Double | How::Boolean => {
                 let value = match &step.how {
+                    How::Int => Scalar::Long(i64::from(self.int()?)),
                     How::Double => Scalar::Double(read!(self, double())?),
                     How::Boolean => Scalar::Bool(read!(self, boolean())?),
                     _ => Scalar::Long(read!(self, long())?),
@@ -312,7 +313,8 @@ impl<'a> Run<'a, '_, '_> {
                 Scalar::Symbol(symbol.ok_or_else(none)?)
             }
             Node::Moment(unit) => Scalar::Moment(unit.micros(read!(self, long())?)),
-            Node::Date => Scalar::Moment(Some(i64::from(self.int()?) * 86_400_000_000)),
+            // dates reach further than microseconds in 64 bits
+            Node::Date => Scalar::Moment(i64::from(self.int()?).checked_mul(86_400_000_000)),
             Node::Decimal(scale) => {
                 let bytes = read!(self, bytes())?;
                 decimal(bytes, *scale).map_or(Scalar::Bytes(bytes), Scalar::owned)
