@@ -2,7 +2,7 @@
 
 export CARGO_TARGET_DIR := $(shell tests/services/target.sh)
 
-.PHONY: help build test test-hermetic test-live test-idp chaos outages guards lint demo bench bench-latency bench-stages clean-services
+.PHONY: help build test test-hermetic test-live test-idp chaos outages guards lint demo bench bench-latency bench-stages counts clean-services
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +48,9 @@ bench-latency: ## from an event to its alert, at several rates, on a real Kafka:
 
 bench-stages: ## every stage by itself
 	cargo bench --locked
+
+counts: ## instructions and allocations an event, stage by stage, beside the committed ones (BLESS=1 commits to what it counts)
+	@tests/services/run.sh counts
 
 clean-services: ## stop services that a killed run left behind, remove their data
 	@tests/services/clean.sh

@@ -1,4 +1,4 @@
-//! How much memory an audit takes: counted by the allocator, not asked of the machine.
+//! How much memory an audit and a backtest take: counted by the allocator, not asked of the machine.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should stop
 
 mod lab;
@@ -6,6 +6,8 @@ mod lab;
 use async_trait::async_trait;
 use authseal::{
     audit::{self, VerifyOptions},
+    backtest,
+    detect::{Limits, RuleSet},
     error::Result,
     note::Verifiers,
     retention::Retention,
@@ -20,6 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 /// Counts what is held, and the most that was ever held.
@@ -128,6 +131,23 @@ async fn peak(store: &MemoryStore, segments: usize, records: i64) -> i64 {
     peak
 }
 
+/// The same of a backtest without rules, whose state would be counted too.
+async fn peak_of_backtest(store: &MemoryStore, records: u64) -> i64 {
+    let limits = Limits { state_bytes: 1 << 20, lateness: Duration::from_secs(300) };
+    let options = backtest::Options { limits, from: None, to: None, progress: Arc::default() };
+    let keys = Some(Verifiers::of(&signer(ORIGIN, 1)));
+    let (elsewhere, progress) = (Arc::new(Elsewhere(store.clone())), options.progress.clone());
+    let before = HELD.load(Relaxed);
+    MOST.store(before, Relaxed);
+    let feed = backtest::of_store(elsewhere, keys, (None, None), progress).await.unwrap();
+    // the lanes ask the store on the runtime of this test, which must not wait for them
+    let judged = tokio::task::spawn_blocking(move || backtest::run(feed, &Arc::new(RuleSet::empty()), &options));
+    let report = judged.await.unwrap().unwrap();
+    let peak = MOST.load(Relaxed) - before;
+    assert_eq!(report.records, records);
+    peak
+}
+
 /// The only test of this file: others would be counted too.
 #[tokio::test]
 async fn memory_does_not_grow_with_the_chain() {
@@ -140,6 +160,12 @@ async fn memory_does_not_grow_with_the_chain() {
     assert!(of_long < of_short + of_short / 4 + 64 * 1024, "{of_short} bytes for 1,000, {of_long} for 10,000");
     assert!(of_long < 2 << 20, "{of_long} bytes");
     assert!(of_long * 10 < all, "{of_long} of {all} bytes");
+
+    let (short, whole) = (peak_of_backtest(&short, 20_000).await, peak_of_backtest(&long, 200_000).await);
+    println!("{short} bytes to judge 1,000 segments, {whole} for 10,000");
+    // batches that wait to be judged are the greatest part; how many there are depends on who is faster, up to four
+    assert!(short.max(whole) < 3 << 20, "{short} bytes for 1,000, {whole} for 10,000");
+    assert!(whole * 10 < all, "{whole} of {all} bytes");
 
     // a block that would swell to 128 MiB, with the key: refused before it does
     let bomb = zstd::bulk::compress(&vec![0; 128 << 20], 3).unwrap();

@@ -45,6 +45,8 @@ pub struct Cursor<'a> {
     /// A stretch of the bytes that is known to be UTF-8, and where it begins: most strings lie close together, and
     /// one look at all of them is much cheaper than one at each.
     known: (usize, &'a str),
+    /// The same for [`Cursor::string_bytes`], which makes no text: from where to where.
+    valid: (usize, usize),
 }
 
 /// So far ahead a [`Cursor`] looks for UTF-8.
@@ -53,12 +55,12 @@ const AHEAD: usize = 512;
 impl<'a> Cursor<'a> {
     /// Accepts padded varints, as other people's encoders may write them.
     pub fn lenient(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, strict: false, known: (0, "") }
+        Self { bytes, at: 0, strict: false, known: (0, ""), valid: (0, 0) }
     }
 
     /// Refuses padded varints: for our own format, in which a value has one encoding.
     pub fn strict(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, strict: true, known: (0, "") }
+        Self { bytes, at: 0, strict: true, known: (0, ""), valid: (0, 0) }
     }
 
     /// How far it has read.
@@ -182,6 +184,69 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
     }
 
+    /// The bytes of a `string`; fails as [`Cursor::string`] does. A stretch of UTF-8 that ends early is not looked at a
+    /// second time, as it must be to become a text.
+    #[inline]
+    pub fn string_bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        if let Some(&head) = self.bytes.get(self.at)
+            && head & 0x81 == 0
+        {
+            let from = self.at + 1;
+            let to = from + usize::from(head >> 1);
+            if self.is_valid(from, to) {
+                self.at = to;
+                return Ok(&self.bytes[from..to]);
+            }
+        }
+        self.bytes_of_another()
+    }
+
+    #[inline(never)]
+    fn bytes_of_another(&mut self) -> Result<&'a [u8], Malformed> {
+        let bytes = self.bytes()?;
+        let from = self.at - bytes.len();
+        if self.is_valid(from, self.at) {
+            return Ok(bytes);
+        }
+        if from >= self.valid.1 {
+            let to = self.bytes.len().min(from + AHEAD);
+            let valid = std::str::from_utf8(&self.bytes[from..to]).map_or_else(|e| from + e.valid_up_to(), |_| to);
+            self.valid = (from, valid);
+            if self.is_valid(from, self.at) {
+                return Ok(bytes);
+            }
+        }
+        std::str::from_utf8(bytes).map(|_| bytes).map_err(|_| Malformed::Utf8)
+    }
+
+    /// Whether the bytes between are known to be UTF-8: in the stretch, and cut where characters begin.
+    #[inline]
+    fn is_valid(&self, from: usize, to: usize) -> bool {
+        let begins = |at: usize| at == self.valid.1 || self.bytes.get(at).is_some_and(|byte| byte & 0xc0 != 0x80);
+        self.valid.0 <= from && to <= self.valid.1 && begins(from) && begins(to)
+    }
+
+    /// Takes the zero bytes that come next, `most` at most, and says how many those were.
+    #[inline]
+    pub fn zeros(&mut self, most: usize) -> usize {
+        let rest = self.rest();
+        let rest = &rest[..rest.len().min(most)];
+        let mut zeros = 0;
+        // eight at a time: most fields of most events are null
+        while let Some(word) = rest[zeros..].first_chunk::<8>() {
+            let word = u64::from_le_bytes(*word);
+            if word != 0 {
+                zeros += word.trailing_zeros() as usize / 8;
+                self.at += zeros;
+                return zeros;
+            }
+            zeros += 8;
+        }
+        zeros += rest[zeros..].iter().take_while(|byte| **byte == 0).count();
+        self.at += zeros;
+        zeros
+    }
+
     /// `boolean`.
     pub fn boolean(&mut self) -> Result<bool, Malformed> {
         match self.take(1)?[0] {
@@ -269,11 +334,23 @@ mod tests {
                 put_bytes(&mut out, part);
                 want.push(std::str::from_utf8(part).map_err(|_| Malformed::Utf8));
             }
-            let mut cursor = Cursor::strict(&out);
+            let (mut cursor, mut passing) = (Cursor::strict(&out), Cursor::strict(&out));
             for want in want {
                 prop_assert_eq!(cursor.string(), want);
+                prop_assert_eq!(passing.string_bytes(), want.map(str::as_bytes));
+                prop_assert_eq!(cursor.position(), passing.position());
             }
             prop_assert!(cursor.rest().is_empty());
+        }
+
+        #[test]
+        fn zeros_are_counted_up_to_the_first_other_byte(
+            zeros in 0..40_usize, rest in proptest::collection::vec(1..=255_u8, 0..12), most in 0..50_usize,
+        ) {
+            let out = [vec![0; zeros], rest].concat();
+            let mut cursor = Cursor::strict(&out);
+            prop_assert_eq!(cursor.zeros(most), zeros.min(most));
+            prop_assert_eq!(cursor.position(), zeros.min(most));
         }
 
         #[test]

@@ -1,4 +1,5 @@
-//! Records from sealed segments: one lane a partition, its segments in order, the next one read while one is decoded.
+//! Records from sealed segments: one lane a partition, its segments in order, the next one read and verified while one
+//! is decoded.
 
 use super::{
     Progress,
@@ -35,7 +36,7 @@ const SANE: i64 = 946_684_800_000;
 /// What all lanes of a store share.
 struct Shared {
     store: Arc<dyn Store>,
-    keys: Option<Verifiers>,
+    keys: Option<Arc<Verifiers>>,
     /// Milliseconds since 1970: what lies outside is passed over.
     from: i64,
     to: i64,
@@ -59,7 +60,7 @@ pub async fn of_store(
         return Err(Error::config(format!("{} holds no chain of segments: is it a store?", store.describe())));
     }
     let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
-    let shared = Arc::new(Shared { store, keys, from, to, progress });
+    let shared = Arc::new(Shared { store, keys: keys.map(Arc::new), from, to, progress });
     let mut feed = Feed::new();
     for ((_, topic, partition), chains) in partitions {
         let (shared, handle) = (shared.clone(), Handle::current());
@@ -103,11 +104,18 @@ async fn patiently<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Re
 }
 
 impl Shared {
+    /// Reads a segment, and verifies it if there are keys: on a thread that may block, beside the lane, which decodes
+    /// the one before.
     async fn read(self: Arc<Self>, key: String) -> Result<(String, Bytes)> {
         let found = patiently(|| self.store.read_oldest(&key)).await?;
         let gone = || Error::tampered(format!("{key} was listed, and cannot be read: run `authseal verify`"));
         let bytes = found.ok_or_else(gone)?.bytes;
         self.progress.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        let Some(keys) = self.keys.clone() else { return Ok((key, bytes)) };
+        let object = bytes.clone();
+        let verified = tokio::task::spawn_blocking(move || segment::open(&object, &keys).map(drop)).await;
+        let verified = verified.map_err(|e| Error::bug("verifying a segment ended early").caused_by(e))?;
+        verified.map_err(|fault| broken(fault).context(format!("segment {key}")))?;
         Ok((key, bytes))
     }
 
@@ -140,10 +148,6 @@ impl Shared {
     }
 
     fn segment(&self, chain: &Arc<ChainId>, bytes: &[u8], out: &mut Out) -> Result<Result<(), Closed>> {
-        let broken = |fault: segment::Fault| Error::tampered(format!("{fault}: run `authseal verify`"));
-        if let Some(keys) = &self.keys {
-            segment::open(bytes, keys).map_err(broken)?;
-        }
         let records = read::records(bytes).map_err(broken)?;
         let manifest = Manifest::parse(records.manifest_line().map_err(broken)?).map_err(broken)?;
         let times = manifest.times;
@@ -164,6 +168,10 @@ impl Shared {
         }
         Ok(Ok(()))
     }
+}
+
+fn broken(fault: segment::Fault) -> Error {
+    Error::tampered(format!("{fault}: run `authseal verify`"))
 }
 
 /// A sealed record as it was judged; none for a gap.

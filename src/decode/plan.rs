@@ -81,6 +81,8 @@ pub(crate) struct Step {
     pub mark: Mark,
     /// The byte that says that there is no value: the branch of null, or the end of an array or map.
     pub nothing: Option<u8>,
+    /// How many steps from this one on have nothing as a zero byte: they are passed over together.
+    pub nulls: usize,
     /// The branch of the type that `how` reads, in a union of it and null.
     pub branch: Option<i64>,
     pub how: How,
@@ -92,6 +94,8 @@ pub(crate) struct Step {
 #[derive(Debug, Clone)]
 pub(crate) enum How {
     Text,
+    /// A number of more than 32 bits is no int.
+    Int,
     Long,
     Double,
     Boolean,
@@ -121,7 +125,13 @@ impl Plan {
         let fields = schema.fields().ok_or("the schema is not a record: its fields are what is read")?;
         let compiler = Compiler { schema, void: void_types(schema), rules };
         let targets = targets(fields);
-        let steps: Vec<Step> = fields.iter().zip(targets).map(|(field, target)| compiler.step(field, target)).collect();
+        let mut steps: Vec<Step> =
+            fields.iter().zip(targets).map(|(field, target)| compiler.step(field, target)).collect();
+        let mut nulls = 0;
+        for step in steps.iter_mut().rev() {
+            nulls = if step.nothing == Some(0) { nulls + 1 } else { 0 };
+            step.nulls = nulls;
+        }
         let records = schema.named.iter().map(|(_, named)| compiler.members(named)).collect::<Vec<_>>();
         let within = records.iter().flatten().map(|member| member.mark(&member.name, rules, Mark::default()));
         let marked = steps.iter().map(|step| step.mark).chain(within).find(|mark| mark.is_set());
@@ -209,7 +219,7 @@ impl Compiler<'_> {
             _ => None,
         };
         let (name, quick) = (field.name.as_str().into(), target.unwrap_or(Field::event_id));
-        Step { name, field: target, target: quick, mark, nothing, branch, how, node }
+        Step { name, field: target, target: quick, mark, nothing, nulls: 0, branch, how, node }
     }
 
     fn members(&self, named: &Named) -> Vec<Member> {
@@ -268,7 +278,8 @@ fn how(target: Field, node: &Node) -> How {
     match (target.field_type(), node) {
         (FieldType::Text | FieldType::OptText, Node::String) => How::Text,
         (FieldType::Micros | FieldType::OptMicros, Node::Moment(unit)) => How::Moment(*unit),
-        (FieldType::OptLong | FieldType::OptInt, Node::Int | Node::Long) => How::Long,
+        (FieldType::OptLong | FieldType::OptInt, Node::Int) => How::Int,
+        (FieldType::OptLong | FieldType::OptInt, Node::Long) => How::Long,
         (FieldType::OptDouble, Node::Double) => How::Double,
         (FieldType::OptBool, Node::Boolean) => How::Boolean,
         (FieldType::Enum(ours, _), Node::Enum(theirs)) => {

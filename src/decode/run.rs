@@ -20,8 +20,15 @@ pub(crate) fn run<'a>(plan: &'a Plan, bytes: &'a [u8], from: usize, builder: &mu
     let mut cursor = Cursor::lenient(bytes);
     cursor.take(from).map_err(|e| Fail::avro(e, 0))?;
     let mut run = Run { plan, cursor, builder };
-    for step in &plan.steps {
-        // most fields of most events are not set
+    let mut steps = &plan.steps[..];
+    while let [step, after @ ..] = steps {
+        // most fields of most events are not set, and most of those are null by a zero byte
+        let nulls = run.cursor.zeros(step.nulls);
+        if nulls > 0 {
+            steps = steps.get(nulls..).unwrap_or_default();
+            continue;
+        }
+        steps = after;
         if step.nothing.is_some_and(|byte| run.cursor.take_if(byte)) {
             continue;
         }
@@ -89,8 +96,9 @@ impl<'a> Run<'a, '_, '_> {
                     None => return Err(Fail::new(codes::NOT_AVRO, "an enum has no symbol of that number").at(at)),
                 }
             }
-            How::Long | How::Double | How::Boolean => {
+            How::Int | How::Long | How::Double | How::Boolean => {
                 let value = match &step.how {
+                    How::Int => Scalar::Long(i64::from(self.int()?)),
                     How::Double => Scalar::Double(read!(self, double())?),
                     How::Boolean => Scalar::Bool(read!(self, boolean())?),
                     _ => Scalar::Long(read!(self, long())?),
@@ -305,7 +313,8 @@ impl<'a> Run<'a, '_, '_> {
                 Scalar::Symbol(symbol.ok_or_else(none)?)
             }
             Node::Moment(unit) => Scalar::Moment(unit.micros(read!(self, long())?)),
-            Node::Date => Scalar::Moment(Some(i64::from(self.int()?) * 86_400_000_000)),
+            // dates reach further than microseconds in 64 bits
+            Node::Date => Scalar::Moment(i64::from(self.int()?).checked_mul(86_400_000_000)),
             Node::Decimal(scale) => {
                 let bytes = read!(self, bytes())?;
                 decimal(bytes, *scale).map_or(Scalar::Bytes(bytes), Scalar::owned)

@@ -129,8 +129,8 @@ pub fn check(plan: &Plan, cursor: &mut Cursor<'_>) -> Result<Facts, Bad> {
     let event_time = if is_set(cursor)? { Some(event(plan, cursor)?) } else { None };
     let rejection = is_set(cursor)?;
     if rejection {
-        cursor.string()?;
-        cursor.string()?;
+        cursor.string_bytes()?;
+        cursor.string_bytes()?;
     }
     let gap = if is_set(cursor)? { Some((cursor.long()?, gap_cause(cursor)?)) } else { None };
     let kinds = [event_time.is_some(), rejection, gap.is_some()];
@@ -158,7 +158,7 @@ fn withheld(cursor: &mut Cursor<'_>) -> Result<bool, Bad> {
     if !is_set(cursor)? {
         return Ok(false);
     }
-    cursor.string()?;
+    cursor.string_bytes()?;
     must(cursor.long()? >= 0, "the length of what is withheld is negative")?;
     must(cursor.bytes()?.len() == 32, "the MAC of what is withheld has not 32 bytes")?;
     Ok(true)
@@ -175,7 +175,8 @@ fn event(plan: &Plan, cursor: &mut Cursor<'_>) -> Result<Micros, Bad> {
     let mut steps = &plan.event[..];
     while let [step, after @ ..] = steps {
         if step.optional {
-            let nulls = nulls(cursor, step.run)?;
+            // a zero byte each, and most fields of most events
+            let nulls = cursor.zeros(step.run);
             if nulls > 0 {
                 steps = &steps[nulls..];
                 continue;
@@ -185,7 +186,7 @@ fn event(plan: &Plan, cursor: &mut Cursor<'_>) -> Result<Micros, Bad> {
         steps = after;
         match &step.shape {
             Shape::Text => {
-                cursor.string()?;
+                cursor.string_bytes()?;
             }
             Shape::Long => {
                 let value = cursor.long()?;
@@ -205,19 +206,11 @@ fn event(plan: &Plan, cursor: &mut Cursor<'_>) -> Result<Micros, Bad> {
             Shape::Enum(symbols) => {
                 symbol(cursor, symbols)?;
             }
-            Shape::Texts => items(cursor, |cursor| cursor.string().map(|_| ()).map_err(Bad::from))?,
-            Shape::Map => map(cursor, |_, _| {})?,
+            Shape::Texts => items(cursor, |cursor| cursor.string_bytes().map(drop).map_err(Bad::from))?,
+            Shape::Map => ordered(cursor)?,
         }
     }
     Ok(time)
-}
-
-/// Passes over optional fields that are not set, `most` at most: a zero byte each, and most fields of most events.
-#[inline]
-fn nulls(cursor: &mut Cursor<'_>, most: usize) -> Result<usize, Bad> {
-    let nulls = cursor.rest().iter().take(most).take_while(|byte| **byte == 0).count();
-    cursor.take(nulls)?;
-    Ok(nulls)
 }
 
 /// An `int`: 32 bits.
@@ -234,12 +227,26 @@ pub fn symbol<'a>(cursor: &mut Cursor<'_>, symbols: &'a [String]) -> Result<&'a 
         .ok_or(Bad::Form("an enum has a symbol that it does not have"))
 }
 
-/// A map of strings, its keys in the order of their bytes, each once.
+/// Passes over a map of strings; its keys must be in the order of their bytes, each once.
+fn ordered(cursor: &mut Cursor<'_>) -> Result<(), Bad> {
+    let mut last: Option<&[u8]> = None;
+    items(cursor, |cursor| {
+        let key = cursor.string_bytes()?;
+        must(last.is_none_or(|last| last < key), UNORDERED)?;
+        cursor.string_bytes()?;
+        last = Some(key);
+        Ok(())
+    })
+}
+
+const UNORDERED: &str = "the keys of a map are not in order";
+
+/// Reads one.
 pub fn map<'a>(cursor: &mut Cursor<'a>, mut pair: impl FnMut(&'a str, &'a str)) -> Result<(), Bad> {
     let mut last: Option<&str> = None;
     items(cursor, |cursor| {
         let key = cursor.string()?;
-        must(last.is_none_or(|last| last.as_bytes() < key.as_bytes()), "the keys of a map are not in order")?;
+        must(last.is_none_or(|last| last.as_bytes() < key.as_bytes()), UNORDERED)?;
         pair(key, cursor.string()?);
         last = Some(key);
         Ok(())

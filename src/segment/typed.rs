@@ -114,10 +114,18 @@ fn withheld(cursor: &mut Cursor<'_>) -> Result<SealedWithheld, Bad> {
 /// not know keep their defaults, and so do symbols that this version does not know.
 fn event(plan: &Plan, cursor: &mut Cursor<'_>) -> Result<AuthEvent, Bad> {
     let mut event = AuthEvent::default();
-    for Step { field, optional, shape, .. } in &plan.event {
-        if *optional && !leaf::is_set(cursor)? {
-            continue;
+    let mut steps = &plan.event[..];
+    while let [Step { field, optional, shape, run }, after @ ..] = steps {
+        if *optional {
+            let nulls = cursor.zeros(*run);
+            if nulls > 0 {
+                steps = steps.get(nulls..).unwrap_or_default();
+                continue;
+            }
+            // no null: the branch of its type, or no leaf
+            leaf::is_set(cursor)?;
         }
+        steps = after;
         let slot = field.map(|field| event.slot(field));
         match shape {
             Shape::Text => set_text(slot, cursor.string()?),

@@ -180,7 +180,8 @@ fn mutated_avro_is_answered() {
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+/// One change of any kind.
+pub(crate) fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     if bytes.is_empty() {
         return;
     }

@@ -8,6 +8,7 @@ mod hostile;
 mod interop;
 mod openssh;
 mod oracle;
+mod verdict;
 
 use authseal::{
     artifact::File,

@@ -443,6 +443,13 @@ fn canonical_json(event: &AuthEvent) -> String {
     Json::Object(Field::ALL.iter().map(|field| (field.name().to_string(), value(field))).collect()).to_string()
 }
 
+/// Bytes of the canonical schema, for others to mutate.
+pub(crate) fn encoded_canonically(count: u64) -> Vec<Vec<u8>> {
+    let schema = Schema::parse_str(CANONICAL_SCHEMA).unwrap();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    (0..count).map(|seed| writer.write_value_to_vec(canonical(&example(seed).2)).unwrap()).collect()
+}
+
 #[test]
 fn canonical_avro_and_canonical_json_are_read_alike() {
     let schema = Schema::parse_str(CANONICAL_SCHEMA).unwrap();

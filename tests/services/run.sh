@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and sums them up.
 #
-#   tests/services/run.sh [hermetic|live|idp|chaos|outages|bench|all] [CARGO-TEST-TARGET …]
+#   tests/services/run.sh [hermetic|live|idp|chaos|outages|bench|counts|all] [CARGO-TEST-TARGET …]
 #
 #   hermetic   fmt, clippy and every test that needs Rust alone
 #   live       starts a real Apache Kafka, LocalStack's S3 and Ceph's on loopback and runs, one at a time, the tests called
@@ -12,7 +12,9 @@
 #              are killed, the broker is restarted and the store cut off; AUTHSEAL_TEST_CHAOS_SEED chooses another course
 #   outages    the long form of live_outages, with an optimised binary: a minute of each outage
 #   bench      end to end against peers: benches/e2e, to which AUTHSEAL_BENCH gives arguments (--events 1000000 --only authseal)
-#   all        hermetic and live (default)
+#   counts     instructions and allocations an event of each stage, beside benches/counts.toml; with BLESS=1 written there; with
+#              PROFILE=release of an optimised build instead of the tests'. Valgrind is installed as Ceph is
+#   all        hermetic, live and counts (default)
 #
 # Services get free ports and folders of their own, so that several runs do not disturb each other, and are stopped by their
 # process ids on every way out. With CI set, a service that cannot be had is a failure; otherwise it is said and left out.
@@ -26,7 +28,7 @@ mode=${1:-all}
 [[ $# -eq 0 ]] || shift
 extra=("$@")
 case $mode in
-  hermetic | live | idp | chaos | outages | bench | all) ;;
+  hermetic | live | idp | chaos | outages | bench | counts | all) ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
 
@@ -262,23 +264,32 @@ python_env() {
   AUTHSEAL_TEST_PYTHON=$home/venv/bin/python
 }
 
-# The Debian packages of Ceph, installed if we may: as root, or in CI as somebody who may use sudo without a password.
-ceph_packages() {
-  local missing=() as=()
-  command -v radosgw > /dev/null && command -v radosgw-admin > /dev/null || missing+=(radosgw)
-  command -v ceph-mon > /dev/null || missing+=(ceph-mon)
-  command -v ceph-osd > /dev/null || missing+=(ceph-osd)
-  ((${#missing[@]})) || return 0
-  ceph_lacks="Debian packages: ${missing[*]} (apt-get install --no-install-recommends radosgw ceph-mon ceph-osd)"
+# Installs Debian packages if we may: as root, or in CI as somebody who may use sudo without a password. What is still
+# missing then, and how to get it, is in package_lacks.
+packages() {
+  local as=()
+  package_lacks="Debian packages: $* (apt-get install --no-install-recommends $*)"
   command -v apt-get > /dev/null || return 1
   if ((EUID != 0)); then
     [[ -n $ci ]] && command -v sudo > /dev/null && sudo -n true 2> /dev/null || return 1
     as=(sudo -n)
   fi
-  printf '\n=== installing %s\n' "${missing[*]}"
+  printf '\n=== installing %s\n' "$*"
   { "${as[@]}" apt-get update && "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install --yes --no-install-recommends "${missing[@]}"; } > "$run/apt.log" 2>&1 < /dev/null && return
-  ceph_lacks="$ceph_lacks could not be installed: see $run/apt.log"
+    apt-get install --yes --no-install-recommends "$@"; } > "$run/apt.log" 2>&1 < /dev/null && return
+  package_lacks="$package_lacks could not be installed: see $run/apt.log"
+  return 1
+}
+
+# The Debian packages of Ceph.
+ceph_packages() {
+  local missing=()
+  command -v radosgw > /dev/null && command -v radosgw-admin > /dev/null || missing+=(radosgw)
+  command -v ceph-mon > /dev/null || missing+=(ceph-mon)
+  command -v ceph-osd > /dev/null || missing+=(ceph-osd)
+  ((${#missing[@]})) || return 0
+  packages "${missing[@]}" && return
+  ceph_lacks=$package_lacks
   return 1
 }
 
@@ -421,6 +432,20 @@ bench() {
   stage bench cargo bench --locked --bench e2e -- run --brokers "127.0.0.1:$kafka_port" --s3 "$AUTHSEAL_TEST_S3" "${arguments[@]}"
 }
 
+# A regression shows here without a quiet machine. CI counts the build that its tests have made: another one would take it
+# minutes, and what grows there grows in an optimised one.
+counts() {
+  local profile=() arguments=()
+  if ! command -v valgrind > /dev/null && ! packages valgrind; then
+    missing counts "$package_lacks"
+    return 0
+  fi
+  [[ ${PROFILE:-dev} != release ]] || profile=(--release)
+  [[ -z ${BLESS:-} ]] || arguments=(bless)
+  # an optimisation level of the environment would count another build than the committed one
+  stage counts env -u CARGO_PROFILE_DEV_OPT_LEVEL cargo test --locked "${profile[@]}" --bench counts -- "${arguments[@]}"
+}
+
 outages() {
   stage build cargo build --locked --release
   ((failed == 0)) || return 0
@@ -433,6 +458,7 @@ outages() {
 
 [[ $mode != hermetic && $mode != all ]] || hermetic
 [[ $mode != live && $mode != all ]] || live
+[[ $mode != counts && $mode != all ]] || counts
 [[ $mode != idp ]] || idp
 [[ $mode != chaos ]] || chaos
 [[ $mode != outages ]] || outages

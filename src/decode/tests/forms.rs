@@ -237,3 +237,13 @@ fn bombs_come_to_an_end() {
         {"name":"l","type":{"type":"array","items":"L"}}]}}"#;
     assert_eq!(rejection(&with_field(array, &[2; 100_000])).0, codes::NOT_AVRO);
 }
+
+#[test]
+fn a_date_beyond_every_moment_is_no_overflow() {
+    let event = event(with_field(
+        r#"{"name":"auth_time","type":{"type":"int","logicalType":"date"}}"#,
+        &bytes(&[&long(i64::from(i32::MAX))]),
+    ));
+    assert_eq!(event.auth_time, None);
+    assert_eq!(event.quality, ["auth_time:invalid"]);
+}
