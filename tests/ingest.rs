@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // what fails here must end the test
 
+#[allow(dead_code)] // each test file uses its part of the simulated world
 mod sim;
 
 use authseal::{

@@ -97,8 +97,8 @@ pub(super) struct Partitions {
     pub epoch: u32,
     /// Microseconds. Every partition has come at least here: judgements that wait until then can be made.
     pub low: i64,
-    /// Microseconds. Events have come at least here: what is older by more than the lateness will not come. It goes back
-    /// when a partition comes, for that may have a backlog of weeks.
+    /// Microseconds. Events have come at least here: what is older by more than the lateness will not come. It goes
+    /// back when a partition comes, for that may have a backlog of weeks.
     pub low_events: i64,
     /// Microseconds. Records that are not committed may be judged again as of here; `i64::MAX` without any.
     pub uncommitted: i64,

@@ -208,7 +208,7 @@ impl Lane {
         }
         self.head = head;
         self.dead_next = start.publish_from;
-        self.expect(tail.last.take(), broker.log_start.unwrap_or(0));
+        self.must_meet(tail.last.take(), broker.log_start.unwrap_or(0));
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl Lane {
     }
 
     /// From now on this is the last record sealed: it must come first, unless retention took it.
-    fn expect(&mut self, last: Option<LastSealed>, log_start: i64) {
+    fn must_meet(&mut self, last: Option<LastSealed>, log_start: i64) {
         if let Some(record) = last.as_ref().and_then(|last| last.record) {
             self.lasts[2] = Some(record);
         }
@@ -388,7 +388,7 @@ impl Lane {
             (None, expected) => expected,
             (Some(gaps), Some(expected)) if gaps.record.is_none() => Some(expected.up_to(to)),
             (last, _) => {
-                self.expect(last, self.broker.log_start.unwrap_or(0));
+                self.must_meet(last, self.broker.log_start.unwrap_or(0));
                 self.expects.take()
             }
         };
@@ -456,8 +456,8 @@ impl Lane {
     }
 
     /// Whether nothing more can be on its way: the broker has said so, not long ago. Records behind an open transaction
-    /// come when it ends, and are as old as it is. After a leap of the clock (a machine that was suspended) nobody knows
-    /// what has come meanwhile before the broker was asked.
+    /// come when it ends, and are as old as it is. After a leap of the clock (a machine that was suspended) nobody
+    /// knows what has come meanwhile before the broker was asked.
     pub fn is_idle(&self, now: i64) -> bool {
         self.held_back.is_none()
             && self.answered.is_some_and(|at| (at..=at.saturating_add(ANSWER_HOLDS)).contains(&now))

@@ -126,9 +126,9 @@ impl LastSealed {
             (_, Some((at, _))) => format!("{SEALED}, at offset {at}, is another one on the broker now"),
         };
         Error::tampered(format!(
-            "source_truncated: of chain {chain}, {is}: the log was cut off (an unclean leader election) or restored, and \
-             has grown again with other records. Find out why; then open the next incarnation with `authseal chain \
-             reset --force`"
+            "source_truncated: of chain {chain}, {is}: the log was cut off (an unclean leader election) or restored, \
+             and has grown again with other records. Find out why; then open the next incarnation with `authseal \
+             chain reset --force`"
         ))
     }
 }

@@ -203,8 +203,8 @@ pub fn check_same_topic(head: &Head, broker: &Broker) -> Result<()> {
     changed("another topic under the same name", &head.broker.topic_id, &broker.topic_id)
 }
 
-/// The time (milliseconds) of the record where work begins, or of one before it: the state of the rules reaches back from there.
-/// A record from the future must not make it reach back to nothing.
+/// The time (milliseconds) of the record where work begins, or of one before it: the state of the rules reaches back
+/// from there. A record from the future must not make it reach back to nothing.
 pub fn newest_record(head: Option<&Head>, committed: Option<&Commit>) -> Option<i64> {
     const AHEAD: i64 = 86_400_000;
     let head = head?;
