@@ -111,7 +111,9 @@ def main() -> None:
     missed = []
     for guard in (guard for guard in guards if asked.only in guard["name"]):
         first = guard.get("test", "whatever")
-        tried = [[guard["name"]]] + [[guard["name"], *guard["behind"]]] * ("behind" in guard)
+        tried = [[guard["name"]]]
+        if "behind" in guard:
+            tried.append([guard["name"], *guard["behind"]])
         for off in tried:
             for test in sorted(tests, key=lambda test: test != first):
                 noticed, took = run(binary, off, test, asked.schedules, asked.seconds)
