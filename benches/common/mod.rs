@@ -107,7 +107,7 @@ pub fn manifest(draft: &Draft, chain: &ChainId, head: Option<&Head>) -> Manifest
         start: head.is_none().then_some(start),
         kind: SegmentKind::Data,
         offsets: draft.offsets,
-        counts: draft.counts.clone(),
+        counts: draft.counts,
         root: draft.root,
         body: draft.body(),
         schema: segment::schema_digest(),

@@ -168,7 +168,7 @@ fn canonical_json(event: &AuthEvent) -> String {
             Value::Micros(moment) => jiff::Timestamp::from_microsecond(moment.0).expect("a time").to_string().into(),
             Value::Double(number) => number.into(),
             Value::Bool(truth) => truth.into(),
-            Value::Texts(texts) if texts.is_empty() => return None,
+            Value::Texts([]) => return None,
             Value::Texts(texts) => texts.iter().map(|text| text.to_string()).collect(),
             Value::Map(map) if map.is_empty() => return None,
             Value::Map(map) => map.iter().map(|(key, value)| (key.to_string(), json!(value.to_string()))).collect(),

@@ -40,9 +40,11 @@ pub struct Series {
 
 /// What grows.
 pub struct Curve {
+    /// Its name.
     pub grows: &'static str,
     /// The first point, in words.
     pub from: String,
+    /// What was done with it.
     pub series: Vec<Series>,
 }
 
