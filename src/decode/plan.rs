@@ -81,8 +81,6 @@ pub(crate) struct Step {
     pub mark: Mark,
     /// The byte that says that there is no value: the branch of null, or the end of an array or map.
     pub nothing: Option<u8>,
-    /// How many steps from this one on have nothing as a zero byte: they are passed over together.
-    pub nulls: usize,
     /// The branch of the type that `how` reads, in a union of it and null.
     pub branch: Option<i64>,
     pub how: How,
@@ -125,13 +123,7 @@ impl Plan {
         let fields = schema.fields().ok_or("the schema is not a record: its fields are what is read")?;
         let compiler = Compiler { schema, void: void_types(schema), rules };
         let targets = targets(fields);
-        let mut steps: Vec<Step> =
-            fields.iter().zip(targets).map(|(field, target)| compiler.step(field, target)).collect();
-        let mut nulls = 0;
-        for step in steps.iter_mut().rev() {
-            nulls = if step.nothing == Some(0) { nulls + 1 } else { 0 };
-            step.nulls = nulls;
-        }
+        let steps: Vec<Step> = fields.iter().zip(targets).map(|(field, target)| compiler.step(field, target)).collect();
         let records = schema.named.iter().map(|(_, named)| compiler.members(named)).collect::<Vec<_>>();
         let within = records.iter().flatten().map(|member| member.mark(&member.name, rules, Mark::default()));
         let marked = steps.iter().map(|step| step.mark).chain(within).find(|mark| mark.is_set());
@@ -219,7 +211,7 @@ impl Compiler<'_> {
             _ => None,
         };
         let (name, quick) = (field.name.as_str().into(), target.unwrap_or(Field::event_id));
-        Step { name, field: target, target: quick, mark, nothing, nulls: 0, branch, how, node }
+        Step { name, field: target, target: quick, mark, nothing, branch, how, node }
     }
 
     fn members(&self, named: &Named) -> Vec<Member> {

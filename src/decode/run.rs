@@ -20,15 +20,8 @@ pub(crate) fn run<'a>(plan: &'a Plan, bytes: &'a [u8], from: usize, builder: &mu
     let mut cursor = Cursor::lenient(bytes);
     cursor.take(from).map_err(|e| Fail::avro(e, 0))?;
     let mut run = Run { plan, cursor, builder };
-    let mut steps = &plan.steps[..];
-    while let [step, after @ ..] = steps {
-        // most fields of most events are not set, and most of those are null by a zero byte
-        let nulls = run.cursor.zeros(step.nulls);
-        if nulls > 0 {
-            steps = steps.get(nulls..).unwrap_or_default();
-            continue;
-        }
-        steps = after;
+    for step in &plan.steps {
+        // most fields of most events are not set; to look for several of them at once costs more than it saves
         if step.nothing.is_some_and(|byte| run.cursor.take_if(byte)) {
             continue;
         }
