@@ -123,7 +123,7 @@ impl Engine {
             return self.stop(partition, error);
         }
         // a wall clock that is wrong must not stand for events to come
-        if lane.judges() && lane.is_idle(now) && (!lane.seals || self.sealer.watch.holds()) {
+        if lane.judges() && lane.is_idle(end, now) && (!lane.seals || self.sealer.watch.holds()) {
             self.detector.idle(&lane.chain, now, &mut self.findings);
         }
         self.publish_findings();

@@ -458,9 +458,11 @@ impl Lane {
     /// Whether nothing more can be on its way: the broker has said so, not long ago. Records behind an open transaction
     /// come when it ends, and are as old as it is. After a leap of the clock (a machine that was suspended) nobody
     /// knows what has come meanwhile before the broker was asked.
-    pub fn is_idle(&self, now: i64) -> bool {
-        self.held_back.is_none()
-            && self.answered.is_some_and(|at| (at..=at.saturating_add(ANSWER_HOLDS)).contains(&now))
+    /// What was said when `end` had been reached may also have waited here, with what came behind it.
+    pub fn is_idle(&self, end: i64, now: i64) -> bool {
+        let lately = |at: i64| (at..=at.saturating_add(ANSWER_HOLDS)).contains(&now);
+        let behind = self.broker.high_watermark.is_some_and(|known| known > end);
+        self.held_back.is_none() && !behind && self.answered.is_some_and(lately)
     }
 
     /// Takes down what the broker says, at this time of the wall clock.
