@@ -53,13 +53,14 @@ struct Partition {
 impl Partition {
     /// A record is judged when events have come to `low`. Whether what is asked for goes back.
     fn pass(&mut self, offset: i64, low: i64) -> bool {
-        if self.places.back().is_some_and(|(_, last)| low < *last) {
-            // a partition has come that is behind: what is judged again is judged beside it
-            self.places.iter_mut().for_each(|(_, known)| *known = low.min(*known));
-            return true;
-        }
-        if self.places.back().is_some_and(|(_, last)| low.saturating_sub(*last) < PLACES_APART) {
-            return false;
+        match self.places.back() {
+            Some((_, last)) if low < *last => {
+                // a partition has come that is behind: what is judged again is judged beside it
+                self.places.iter_mut().for_each(|(_, known)| *known = low.min(*known));
+                return true;
+            }
+            Some((_, last)) if low.saturating_sub(*last) < PLACES_APART => return false,
+            _ => {}
         }
         if self.places.len() >= MOST_PLACES {
             let mut at = 0;

@@ -384,14 +384,12 @@ impl Lane {
         let to = head.to;
         self.sealed(head);
         // read by somebody else, perhaps before the log was cut off
-        self.expects = match (last, self.expects.take()) {
+        let last = match (last, self.expects.take()) {
             (None, expected) => expected,
             (Some(gaps), Some(expected)) if gaps.record.is_none() => Some(expected.up_to(to)),
-            (last, _) => {
-                self.must_meet(last, self.broker.log_start.unwrap_or(0));
-                self.expects.take()
-            }
+            (last, _) => last,
         };
+        self.must_meet(last, self.broker.log_start.unwrap_or(0));
     }
 
     /// Offsets below `log_start` are gone from the broker. Errors if it is no gap but a topic that shrank.
@@ -457,8 +455,8 @@ impl Lane {
 
     /// Whether nothing more can be on its way: the broker has said so, not long ago. Records behind an open transaction
     /// come when it ends, and are as old as it is. After a leap of the clock (a machine that was suspended) nobody
-    /// knows what has come meanwhile before the broker was asked.
-    /// What was said when `end` had been reached may also have waited here, with what came behind it.
+    /// knows what has come meanwhile before the broker was asked. And what was said when `end` had been reached may
+    /// have waited here, with what came behind it.
     pub fn is_idle(&self, end: i64, now: i64) -> bool {
         let lately = |at: i64| (at..=at.saturating_add(ANSWER_HOLDS)).contains(&now);
         let behind = self.broker.high_watermark.is_some_and(|known| known > end);
