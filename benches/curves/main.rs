@@ -11,6 +11,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/marks.rs"]
+mod marks;
 mod page;
 mod plot;
 #[path = "../detect/traffic.rs"]

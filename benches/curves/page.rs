@@ -1,6 +1,6 @@
 //! The table, and where it goes.
 
-use crate::Curve;
+use crate::{Curve, marks::between};
 use std::{fmt::Write as _, fs};
 
 /// Where the generated part of the page begins and ends.
@@ -27,12 +27,10 @@ pub fn table(curves: &[Curve]) -> String {
 /// Puts both into the documentation.
 pub fn write(table: &str, plot: &str) {
     let page = fs::read_to_string(PAGE).expect(PAGE);
-    let (before, rest) = page.split_once(MARKS[0]).expect("the page has the first mark");
-    let (_, after) = rest.split_once(MARKS[1]).expect("the page has the second mark");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let with = format!("Measured on {cores} cores, shared with whatever else ran: the ratios travel.");
     let plotted = "![cost of an event as something grows](curves.svg)";
-    let text = format!("{before}{}\n\n{with}\n\n{plotted}\n\n{table}\n{}{after}", MARKS[0], MARKS[1]);
-    fs::write(PAGE, text).expect(PAGE);
+    let text = format!("{with}\n\n{plotted}\n\n{table}");
+    fs::write(PAGE, between(&page, MARKS, &text)).expect(PAGE);
     fs::write(PLOT, plot).expect(PLOT);
 }

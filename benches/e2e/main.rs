@@ -22,6 +22,8 @@ mod contestants;
 mod instance;
 mod latency;
 mod limit;
+#[path = "../common/marks.rs"]
+mod marks;
 mod page;
 mod partitions;
 mod plot;

@@ -4,6 +4,7 @@ use crate::{
     Measured, Run,
     alone::Contest,
     latency::Course,
+    marks,
     partitions::Held,
     plot,
     report::{self, cpu_of, median, span},
@@ -59,9 +60,7 @@ pub fn write(run: &Run, measured: &Measured, took: Duration) {
 /// The page with a text between the marks of a name.
 fn between(page: &str, name: &str, text: &str) -> String {
     let (open, close) = (format!("<!-- {name}: written by make bench -->"), format!("<!-- /{name} -->"));
-    let (before, rest) = page.split_once(&open).unwrap_or_else(|| panic!("{PAGE} lacks {open}"));
-    let (_, after) = rest.split_once(&close).unwrap_or_else(|| panic!("{PAGE} lacks {close}"));
-    format!("{before}{open}\n\n{}\n\n{close}{after}", text.trim_end())
+    marks::between(page, [&open, &close], text)
 }
 
 fn machine(took: Duration) -> String {
